@@ -1,0 +1,1 @@
+"""Tests of descent by palimpsestic membership inference; knows nothing of stemma."""

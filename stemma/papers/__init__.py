@@ -1,0 +1,1 @@
+"""One room a paper: ``paper.yaml`` (facts, claims, scales) and the method as small pure modules."""
