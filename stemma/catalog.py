@@ -1,4 +1,7 @@
-"""What is known of each paper: reads and validates ``papers/<slug>/paper.yaml``."""
+"""What is known of each paper: reads and validates ``papers/<slug>/paper.yaml``.
+
+A paper's folder is its slug with underscores for hyphens, so that it can be imported.
+"""
 
 import difflib
 from collections.abc import Iterable, Mapping
@@ -255,7 +258,7 @@ def _require_unique(names: Iterable[str], what: str) -> None:
 
 def slugs() -> list[str]:
     """Return the slugs of all papers, sorted."""
-    return sorted(p.parent.name for p in paths.papers().glob("*/paper.yaml"))
+    return sorted(p.parent.name.replace("_", "-") for p in paths.papers().glob("*/paper.yaml"))
 
 
 @cache
@@ -273,8 +276,8 @@ def _load(path: Path) -> Paper:
         where = ".".join(str(part) for part in first["loc"])
         line = _line_of(text, first["loc"])
         raise CatalogError(f"{path}:{line}: {where or 'paper'}: {first['msg']}") from None
-    if paper.slug != path.parent.name:
-        raise CatalogError(f"{path}: slug `{paper.slug}` differs from its folder's name")
+    if paper.slug.replace("-", "_") != path.parent.name:
+        raise CatalogError(f"{path}:1: slug `{paper.slug}` differs from its folder's name")
     return paper
 
 
@@ -285,7 +288,7 @@ def load(slug: str) -> Paper:
         CatalogError: unknown slug, or a ``paper.yaml`` that does not fit the schema (the message
             points at file and line).
     """
-    path = paths.papers() / slug / "paper.yaml"
+    path = paths.papers() / slug.replace("-", "_") / "paper.yaml"
     if not path.is_file():
         raise CatalogError(f"no paper `{slug}`{_hint(slug, slugs())} (see `stemma list`)")
     return _load(path)
