@@ -1,0 +1,1 @@
+"""Running notebooks: plan, key, cache, worker, runner."""

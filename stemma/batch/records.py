@@ -1,0 +1,130 @@
+"""What a run's folder stores; every format carries a version."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from stemma import files
+from stemma.catalog import Scale, Value
+from stemma.claims import ClaimResult
+
+SCHEMA_VERSION = 1
+
+
+class State(StrEnum):
+    """The state of a run; only the runner sets it."""
+
+    QUEUED = "queued"
+    STARTING = "starting"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    TIMED_OUT = "timed out"
+    CANCELLED = "cancelled"
+    LOST = "lost"
+
+    @property
+    def final(self) -> bool:
+        """Whether the run is over."""
+        return self not in (State.QUEUED, State.STARTING, State.RUNNING)
+
+
+class Failure(StrEnum):
+    """The class of a failure: what broke, which decides what may be retried."""
+
+    ERROR = "error"
+    CHECK = "check"
+    EXITED = "exited early"
+    DATA = "data unavailable"
+    DEAD_KERNEL = "dead kernel"
+    DEAD_WORKER = "dead worker"
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @classmethod
+    def read(cls, path: Path) -> "Any":
+        """Return the record stored at ``path``."""
+        return cls.model_validate_json(path.read_text(encoding="utf-8"))
+
+    def write(self, path: Path) -> None:
+        """Store the record at ``path``, atomically."""
+        files.write_json(path, self.model_dump(mode="json"))
+
+
+class MlflowIds(_Record):
+    """Where the run is tracked; handed down so that no worker creates an experiment or a run."""
+
+    tracking_uri: str
+    experiment_id: str
+    run_id: str
+
+
+class Spec(_Record):
+    """Everything that a worker needs to know."""
+
+    version: Literal[1] = SCHEMA_VERSION
+    slug: str
+    scale: Scale
+    key: str
+    ingredients: dict[str, str]
+    parameters: dict[str, Value]
+    sources: dict[str, str]
+    digests: dict[str, str]
+    batch: str
+    notebook: str
+    timeout: float
+    threads: int
+    device: str
+    paper_version: int
+    fingerprint: dict[str, str]
+    mlflow: MlflowIds | None = None
+
+
+class RunState(_Record):
+    """The state of a run, as its runner knows it; times in seconds since the epoch."""
+
+    version: Literal[1] = SCHEMA_VERSION
+    state: State
+    failure: Failure | None = None
+    message: str = ""
+    started: float | None = None
+    ended: float | None = None
+
+
+class CellTiming(_Record):
+    """How long one code cell took, seconds."""
+
+    cell: int
+    heading: str
+    seconds: float
+
+
+class Result(_Record):
+    """What a finished worker leaves: the truth that MLflow and the report are views of."""
+
+    version: Literal[1] = SCHEMA_VERSION
+    slug: str
+    scale: Scale
+    key: str
+    paper_version: int
+    outcome: State
+    failure: Failure | None = None
+    message: str = ""
+    parameters: dict[str, Value]
+    sources: dict[str, str]
+    digests: dict[str, str]
+    device: str
+    fingerprint: dict[str, str]
+    evidence: dict[str, dict[str, dict[str, Any]]]
+    claims: list[ClaimResult]
+    checks: list[dict[str, Any]]
+    figures: list[dict[str, str]]
+    tables: list[dict[str, str]]
+    models: list[dict[str, Any]]
+    started: float
+    seconds: float
+    cells: list[CellTiming]
