@@ -138,7 +138,9 @@ class Claim(_Model):
                     f"claim {self.id}: scale {scale} must be either in `scales` or in `untested`"
                 )
         if "smoke" in self.scales:
-            raise ValueError(f"claim {self.id}: smoke draws no conclusion; leave it out of `scales`")
+            raise ValueError(
+                f"claim {self.id}: smoke draws no conclusion; leave it out of `scales`"
+            )
         if self.scales and self.rule is None:
             raise ValueError(f"claim {self.id} is tested but has no `rule`")
         return self
@@ -309,13 +311,12 @@ def _line_of(text: str, location: tuple[int | str, ...]) -> int:
     node = yaml.compose(text, Loader=yaml.SafeLoader)
     line = node.start_mark.line + 1 if node is not None else 1
     for part in location:
+        # Pydantic also names union members and missing keys, which are no nodes.
         if isinstance(node, yaml.MappingNode):
             pair = next((kv for kv in node.value if kv[0].value == str(part)), None)
-            if pair is None:
-                continue  # pydantic names union members and missing keys, which are no nodes
-            line, node = pair[0].start_mark.line + 1, pair[1]
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
-            if part < len(node.value):
-                node = node.value[part]
-                line = node.start_mark.line + 1
+            if pair is not None:
+                line, node = pair[0].start_mark.line + 1, pair[1]
+        elif isinstance(node, yaml.SequenceNode) and part in range(len(node.value)):
+            node = node.value[int(part)]
+            line = node.start_mark.line + 1
     return line

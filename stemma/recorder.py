@@ -141,12 +141,10 @@ class Run:
     def model(
         self, name: str, digest: str, parent: str | None = None, **facts: str | int | float
     ) -> None:
-        """Record a trained model by the digest of its weights, its parent's name and other facts."""
+        """Record a trained model: the digest of its weights, its parent's name, other facts."""
         self._event("model", name=name, digest=digest, parent=parent, facts=facts)
 
-    def progress(
-        self, items: Iterable[T], label: str, total: int | None = None
-    ) -> Iterator[T]:
+    def progress(self, items: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
         """Iterate over ``items``, showing how far the loop is (in the notebook and the batch)."""
         size = total if total is not None else _length(items)
         if self._interactive:
@@ -169,7 +167,7 @@ class Run:
         results = self.paper.judge(self.scale, self._evidence)
         from IPython.display import HTML, display
 
-        from stemma.report.tables import claims_html
+        from stemma.tables import claims_html
 
         display(HTML(claims_html(self.paper, results)))  # type: ignore[no-untyped-call]
         return results

@@ -10,7 +10,7 @@ from stemma import files
 from stemma.catalog import Scale, Value
 from stemma.claims import ClaimResult
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Literal[1] = 1
 
 
 class State(StrEnum):

@@ -1,0 +1,206 @@
+"""One fresh process executes one notebook and writes exactly one result, atomically.
+
+``python -m stemma.batch.worker FOLDER/spec.json``: the same command for every executor. The
+notebook's kernel inherits this process's environment. The outcome is judged from the replies of
+the kernel, never from the executed notebook, whose states papermill gets wrong after a time-out,
+a dead kernel or ``sys.exit(0)``.
+"""
+
+import json
+import os
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import papermill
+from filelock import FileLock, Timeout
+from nbclient.exceptions import DeadKernelError
+from papermill.exceptions import PapermillExecutionError
+
+from stemma import catalog, files
+from stemma.batch.records import CellTiming, Failure, Result, Spec, State
+from stemma.batch.sampler import SystemSampler
+from stemma.recorder import RUN_DIR
+
+_SAMPLE_SECONDS = 5.0
+_FAILURES = {
+    "CheckFailed": Failure.CHECK,
+    "DataUnavailable": Failure.DATA,
+}
+
+
+class DeadlinePassed(Exception):
+    """The whole notebook's time is up."""
+
+
+@dataclass
+class _Progress:
+    """Follows the kernel's replies: what really ran."""
+
+    events: Path
+    headings: list[str]
+    deadline: float
+    begun: dict[int, float] = field(default_factory=dict)
+    done: list[CellTiming] = field(default_factory=list)
+
+    def remaining(self, _cell: Any = None) -> int:
+        return max(1, int(self.deadline - time.monotonic()))
+
+    def start(self, cell: Any, cell_index: int) -> None:
+        if time.monotonic() >= self.deadline:
+            raise DeadlinePassed
+        if cell.cell_type != "code":
+            return
+        self.begun[cell_index] = time.monotonic()
+        files.append_event(
+            self.events,
+            "cell_start",
+            {"cell": cell_index, "of": len(self.headings), "heading": self.headings[cell_index]},
+        )
+
+    def executed(self, cell: Any, cell_index: int, execute_reply: dict[str, Any]) -> None:
+        status = execute_reply["content"]["status"]
+        seconds = round(time.monotonic() - self.begun[cell_index], 3)
+        files.append_event(
+            self.events, "cell_end", {"cell": cell_index, "status": status, "seconds": seconds}
+        )
+        if status == "ok":
+            self.done.append(
+                CellTiming(cell=cell_index, heading=self.headings[cell_index], seconds=seconds)
+            )
+
+
+@dataclass(frozen=True)
+class _Ending:
+    outcome: State
+    failure: Failure | None = None
+    message: str = ""
+
+
+def main(spec_path: Path) -> None:
+    """Execute the run of ``spec_path`` and write its ``result.json``."""
+    folder = spec_path.parent
+    spec: Spec = Spec.read(spec_path)
+    try:
+        with FileLock(folder / ".lock", blocking=False):
+            _execute(spec, folder)
+    except Timeout:
+        sys.exit(f"{folder} is being run by another process")
+
+
+def _execute(spec: Spec, folder: Path) -> None:
+    started = time.time()
+    clock = time.monotonic()
+    os.environ[RUN_DIR] = str(folder)
+    notebook = json.loads(Path(spec.notebook).read_text(encoding="utf-8"))
+    progress = _Progress(folder / "events.jsonl", headings(notebook["cells"]), clock + spec.timeout)
+    with SystemSampler(folder / "events.jsonl", _SAMPLE_SECONDS, os.getpid()):
+        ending = _run_notebook(spec, folder, progress)
+    partial = folder / "executed.part.ipynb"
+    if partial.exists():
+        os.replace(partial, folder / "executed.ipynb")
+    result = _result(spec, folder, ending, progress, started, time.monotonic() - clock)
+    result.write(folder / "result.json")
+
+
+def _run_notebook(spec: Spec, folder: Path, progress: _Progress) -> _Ending:
+    try:
+        executed = papermill.execute_notebook(
+            spec.notebook,
+            str(folder / "executed.part.ipynb"),
+            parameters={"scale": spec.scale, **spec.parameters},
+            kernel_name="python3",
+            progress_bar=False,
+            interrupt_on_timeout=True,
+            timeout_func=progress.remaining,
+            shell_timeout_interval=1,
+            on_cell_start=progress.start,
+            on_cell_executed=progress.executed,
+        )
+    except DeadlinePassed:
+        return _timed_out(spec)
+    except PapermillExecutionError as error:
+        if error.ename == "KeyboardInterrupt" and time.monotonic() >= progress.deadline - 1:
+            return _timed_out(spec)
+        failure = _FAILURES.get(error.ename, Failure.ERROR)
+        return _Ending(State.FAILED, failure, f"{error.ename}: {error.evalue}")
+    except DeadKernelError:
+        return _Ending(State.FAILED, Failure.DEAD_KERNEL, "the kernel died (killed or crashed)")
+    code = [i for i, cell in enumerate(executed.cells) if cell.cell_type == "code"]
+    if len(progress.done) < len([i for i in code if "".join(executed.cells[i].source).strip()]):
+        return _Ending(State.FAILED, Failure.EXITED, "the kernel left before the last cell")
+    return _Ending(State.SUCCEEDED)
+
+
+def _timed_out(spec: Spec) -> _Ending:
+    return _Ending(State.TIMED_OUT, None, f"the notebook exceeded {spec.timeout:g} s")
+
+
+def headings(cells: list[dict[str, Any]]) -> list[str]:
+    """Return, for each cell, the last Markdown heading above it.
+
+    Papermill inserts a cell of parameters below the tagged one, so later cells move down by one.
+    """
+    found: list[str] = []
+    heading = "start"
+    for cell in cells:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            lines = [line for line in source.splitlines() if line.startswith("#")]
+            heading = lines[-1].lstrip("# ").strip() if lines else heading
+        found.append(heading)
+        if "parameters" in cell.get("metadata", {}).get("tags", []):
+            found.append(heading)
+    return found
+
+
+def _result(
+    spec: Spec,
+    folder: Path,
+    ending: _Ending,
+    progress: _Progress,
+    started: float,
+    seconds: float,
+) -> Result:
+    recorded = folder / "evidence.json"
+    evidence = json.loads(recorded.read_text(encoding="utf-8")) if recorded.exists() else {}
+    events = list(files.EventTail(folder / "events.jsonl").read())
+    paper = catalog.load(spec.slug)
+    succeeded = ending.outcome is State.SUCCEEDED
+    return Result(
+        slug=spec.slug,
+        scale=spec.scale,
+        key=spec.key,
+        paper_version=spec.paper_version,
+        outcome=ending.outcome,
+        failure=ending.failure,
+        message=ending.message,
+        parameters=spec.parameters,
+        sources=spec.sources,
+        digests=spec.digests,
+        device=spec.device,
+        fingerprint=spec.fingerprint,
+        evidence=evidence,
+        claims=paper.judge(spec.scale, evidence) if succeeded else [],
+        checks=_of_kind(events, "check"),
+        figures=_of_kind(events, "figure"),
+        tables=_of_kind(events, "table"),
+        models=_of_kind(events, "model"),
+        started=started,
+        seconds=round(seconds, 3),
+        cells=progress.done,
+    )
+
+
+def _of_kind(events: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
+    return [
+        {name: value for name, value in event.items() if name not in ("kind", "time")}
+        for event in events
+        if event["kind"] == kind
+    ]
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

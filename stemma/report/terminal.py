@@ -1,0 +1,216 @@
+"""What the command line shows: progress bars, the catalog, claims tables."""
+
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from stemma.batch.plan import Planned
+from stemma.batch.records import RunState, State
+from stemma.batch.runner import Finished
+from stemma.catalog import SCALES, Paper, Parameter
+from stemma.tables import COLOURS, claim_rows
+
+_STATE_COLOURS = {
+    State.SUCCEEDED: "green",
+    State.FAILED: "red",
+    State.TIMED_OUT: "red",
+    State.LOST: "red",
+    State.CANCELLED: "yellow",
+}
+
+
+class BatchDisplay:
+    """One bar a notebook: cells done, the current heading, elapsed and remaining time.
+
+    Without a terminal it prints one line a heading instead.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._progress = Progress(
+            TextColumn("[bold]{task.fields[slug]}"),
+            BarColumn(),
+            TextColumn("{task.description}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._tasks: dict[str, TaskID] = {}
+        self._cells: dict[str, int] = {}
+        self._headings: dict[str, str] = {}
+        self._began = time.monotonic()
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+    def state(self, planned: Planned, state: RunState) -> None:
+        """Show a run's new state."""
+        slug = planned.spec.slug
+        if state.state is State.QUEUED:
+            self._tasks[slug] = self._progress.add_task(
+                "queued", slug=slug, total=None, start=False
+            )
+        elif state.state is State.STARTING:
+            self._progress.start_task(self._tasks[slug])
+            self._progress.update(self._tasks[slug], description="starting")
+        elif state.state.final:
+            self._finish(slug, state)
+
+    def _finish(self, slug: str, state: RunState) -> None:
+        task = self._tasks[slug]
+        colour = _STATE_COLOURS[state.state]
+        words = state.state.value + (f" ({state.failure.value})" if state.failure else "")
+        total = next(t.total for t in self._progress.tasks if t.id == task)
+        self._progress.update(task, description=f"[{colour}]{words}")
+        if state.state is State.SUCCEEDED:
+            self._progress.update(task, completed=total)
+        self._progress.stop_task(task)
+        self._line(f"{slug}: [{colour}]{words}[/]{_message(state)}")
+
+    def event(self, planned: Planned, event: dict[str, Any]) -> None:
+        """Move a run's bar."""
+        slug = planned.spec.slug
+        task = self._tasks[slug]
+        if event["kind"] == "cell_start":
+            self._cells[slug] = event["cell"]
+            self._progress.update(
+                task, total=event["of"], completed=event["cell"], description=event["heading"]
+            )
+            if self._headings.get(slug) != event["heading"]:
+                self._headings[slug] = event["heading"]
+                self._line(f"{slug}: {event['heading']}")
+        elif event["kind"] == "progress" and event["total"]:
+            share = event["done"] / event["total"]
+            self._progress.update(
+                task,
+                completed=self._cells.get(slug, 0) + share,
+                description=f"{event['label']} {event['done']}/{event['total']}",
+            )
+
+    def warn(self, message: str) -> None:
+        """Print a warning above the bars."""
+        self._progress.console.print(Text(f"warning: {message}", style="yellow"))
+
+    def _line(self, markup: str) -> None:
+        if not self._console.is_terminal:
+            seconds = time.monotonic() - self._began
+            self._console.print(f"[{seconds:7.1f} s] {markup}".replace("[ ", r"\[ ", 1))
+
+
+def _message(state: RunState) -> str:
+    return f" {state.message}" if state.message else ""
+
+
+def papers_table(papers: Sequence[Paper]) -> Table:
+    """Return the catalog as a table."""
+    table = Table(box=None, pad_edge=False)
+    for name in ("", "slug", "year", "status", "title", "tags"):
+        table.add_column(name, overflow="fold", no_wrap=name in ("slug", "status"))
+    for paper in papers:
+        colour = "green" if paper.status == "ready" else "bright_black"
+        table.add_row(
+            str(paper.number),
+            paper.slug,
+            str(paper.year),
+            f"[{colour}]{paper.status}[/]",
+            paper.title,
+            ", ".join(paper.tags),
+        )
+    return table
+
+
+def claims_table(finished: Finished) -> Table:
+    """Return one run's claims: the paper's value, what was measured, the verdict."""
+    paper = finished.planned.paper
+    note = " (cached)" if finished.cached else ""
+    scale = finished.planned.spec.scale
+    table = Table(title=f"{paper.title}: scale {scale}{note}", show_lines=True)
+    table.add_column("claim", no_wrap=True)
+    for name in ("statement", "paper", "measured here", "verdict", "why"):
+        table.add_column(name, overflow="fold")
+    results = finished.result.claims if finished.result else []
+    for row in claim_rows(paper, results):
+        verdict = Text(row.verdict.value, style=COLOURS[row.verdict])
+        table.add_row(row.claim, row.statement, row.paper, row.measured, verdict, row.reason)
+    return table
+
+
+def paper_page(paper: Paper, console: Console) -> None:
+    """Print everything the catalog knows of a paper."""
+    console.print(f"[bold]{paper.title}[/]")
+    console.print(f"{paper.slug} · arXiv {paper.arxiv} ({paper.year}) · {paper.status}")
+    console.print(f"tags: {', '.join(paper.tags)}")
+    if paper.code is not None:
+        console.print(f"authors' code: {paper.code.repository} {paper.code.commit or ''}")
+    console.print(f"\n{paper.summary}\n")
+    if paper.claims:
+        console.print(_claims(paper))
+    if paper.parameters:
+        console.print(_parameters(paper))
+    for need in paper.data:
+        console.print(f"data for {need.role}: {' or '.join(need.any_of)}")
+    for title, notes in (("Deviations", paper.deviations), ("Defects", paper.defects)):
+        if notes:
+            console.print(f"\n[bold]{title}[/]")
+            for note in notes:
+                console.print(f"  {note.id} {note.text}", markup=False)
+
+
+def _claims(paper: Paper) -> Table:
+    table = Table(title="Claims", show_lines=True)
+    for name in ("id", "statement", "paper's value", "where", "rule", "tested at"):
+        table.add_column(name, overflow="fold")
+    for claim in paper.claims:
+        tested = ", ".join(f"{scale} ({claim.scales[scale]})" for scale in claim.scales)
+        table.add_row(
+            claim.id,
+            claim.statement,
+            f"{claim.paper_value} {claim.unit}".strip(),
+            claim.where,
+            claim.rule.kind if claim.rule else "",
+            tested or "not tested",
+        )
+    return table
+
+
+def _parameters(paper: Paper) -> Table:
+    table = Table(title="Parameters (-p name=value)")
+    for name in ("name", "type", *SCALES, "allowed", "help"):
+        table.add_column(name, overflow="fold")
+    for p in paper.parameters:
+        values = (str(p.default_at(scale)) for scale in SCALES)
+        unit = f" ({p.unit})" if p.unit else ""
+        table.add_row(p.name, p.type, *values, _allowed(p), p.help + unit)
+    return table
+
+
+def _allowed(parameter: Parameter) -> str:
+    if parameter.choices:
+        return ", ".join(map(str, parameter.choices))
+    low, high = parameter.minimum, parameter.maximum
+    if low is None and high is None:
+        return ""
+    return f"{'' if low is None else f'{low:g}'}..{'' if high is None else f'{high:g}'}"
