@@ -55,7 +55,7 @@ def list_papers(ready: bool, tag: str | None) -> None:
     from rich.console import Console
 
     from stemma import catalog
-    from stemma.report.terminal import papers_table
+    from stemma.report.terminal import papers_table, tags_line
 
     papers = catalog.load_all()
     chosen = [
@@ -64,7 +64,8 @@ def list_papers(ready: bool, tag: str | None) -> None:
     console = Console()
     console.print(papers_table(chosen))
     count = sum(p.status == "ready" for p in chosen)
-    console.print(f"{len(chosen)} papers, {count} ready")
+    console.print(f"{len(chosen)} papers, {count} ready", highlight=False)
+    console.print(f"tags: {tags_line(chosen)}", highlight=False)
 
 
 @main.command()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import House
+from house import House
 
 from stemma.batch.plan import Planned, plan
 from stemma.batch.records import Failure, RunState, State
@@ -128,7 +128,7 @@ def test_a_failure_is_classified_and_the_others_finish(
 
 def test_deadline_interrupts_the_whole_notebook(house: House) -> None:
     house.paper("slow", [SPAWN, "import time\ntime.sleep(2)", LONG, "after = 1"])
-    finished = run("slow", timeout=6)["slow"]
+    finished = run("slow", timeout=10)["slow"]
     assert finished.state.state is State.TIMED_OUT
     assert finished.result is not None
     assert finished.result.claims == []
@@ -136,9 +136,9 @@ def test_deadline_interrupts_the_whole_notebook(house: House) -> None:
 
 def test_a_hang_in_c_code_is_killed(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stemma.batch.local.GRACE_SECONDS", 3.0)
-    house.paper("stuck", [SPAWN, HANG_IN_C])
+    house.paper("stuck", [SPAWN, HANG_IN_C], timeout={"small": 10})
     house.paper("good", [GOOD])
-    finished = run("stuck", "good", timeout=6)
+    finished = run("stuck", "good")
     assert finished["stuck"].state.state is State.TIMED_OUT
     assert finished["good"].state.state is State.SUCCEEDED
 

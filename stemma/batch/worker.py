@@ -112,6 +112,7 @@ def _run_notebook(spec: Spec, folder: Path, progress: _Progress) -> _Ending:
             str(folder / "executed.part.ipynb"),
             parameters={"scale": spec.scale, **spec.parameters},
             kernel_name="python3",
+            language="python",
             progress_bar=False,
             interrupt_on_timeout=True,
             timeout_func=progress.remaining,

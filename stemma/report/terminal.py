@@ -1,6 +1,7 @@
 """What the command line shows: progress bars, the catalog, claims tables."""
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -127,8 +128,8 @@ def _message(state: RunState) -> str:
 def papers_table(papers: Sequence[Paper]) -> Table:
     """Return the catalog as a table."""
     table = Table(box=None, pad_edge=False)
-    for name in ("", "slug", "year", "status", "title", "tags"):
-        table.add_column(name, overflow="fold", no_wrap=name in ("slug", "status"))
+    for name in ("", "slug", "year", "status", "title"):
+        table.add_column(name, no_wrap=name != "title")
     for paper in papers:
         colour = "green" if paper.status == "ready" else "bright_black"
         table.add_row(
@@ -137,9 +138,14 @@ def papers_table(papers: Sequence[Paper]) -> Table:
             str(paper.year),
             f"[{colour}]{paper.status}[/]",
             paper.title,
-            ", ".join(paper.tags),
         )
     return table
+
+
+def tags_line(papers: Sequence[Paper]) -> str:
+    """Return the tags of ``papers`` with their counts, most frequent first."""
+    counts = Counter(tag for paper in papers for tag in paper.tags)
+    return ", ".join(f"{tag} ({count})" for tag, count in counts.most_common())
 
 
 def claims_table(finished: Finished) -> Table:
