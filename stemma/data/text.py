@@ -14,7 +14,7 @@ BROWN = "nltk-brown"
 def documents(name: str) -> list[str]:
     """Return the documents of a text source, always in the same order.
 
-    Brown: one document a paragraph (about 65 words), tags removed, spaces before punctuation closed.
+    Brown: one document a paragraph (about 65 words), tags removed, no spaces before punctuation.
     The standard library: one document a source file.
 
     Raises:
