@@ -3,13 +3,22 @@
 import math
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Literal, NamedTuple, assert_never
+from typing import Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from stemma import stats
 from stemma.claims import rules as r
+from stemma.claims.readings import (
+    Arrays,
+    bound_region,
+    check_arrays,
+    count,
+    is_each,
+    method,
+    readings,
+)
 from stemma.errors import EvidenceError
 from stemma.stats import Array, Interval
 
@@ -70,41 +79,22 @@ class ClaimResult(BaseModel):
     cells: tuple[CellResult, ...] = ()
 
 
-class _Reading(NamedTuple):
-    """An interval and the region it must lie in, for one cell."""
-
-    interval: Interval
-    region: r.Region
-    n: int
-    method: str
-    note: str = ""
-
-    @property
-    def inside(self) -> bool:
-        return self.region.low < self.interval.low and self.interval.high < self.region.high
-
-    @property
-    def outside(self) -> bool:
-        return self.interval.high <= self.region.low or self.interval.low >= self.region.high
-
-
 def check_samples(rule: r.Rule, samples: Samples) -> None:
-    """Raise EvidenceError unless ``samples`` are what the rule reads, finite and non-empty."""
-    needed = r.samples_needed(rule)
-    if set(samples) != set(needed):
-        raise EvidenceError(
-            f"a `{rule.kind}` rule reads the samples {', '.join(needed)};"
-            f" got {', '.join(sorted(samples)) or 'none'}"
-        )
+    """Raise EvidenceError unless ``samples`` are what the rule reads: names, shapes, finite."""
+    check_arrays(rule, _arrays(samples))
+
+
+def _arrays(samples: Samples) -> dict[str, Array]:
+    arrays = {}
     for name, values in samples.items():
-        array = np.asarray(values, dtype=float)
-        if array.size == 0 or not np.isfinite(array).all():
-            raise EvidenceError(f"sample `{name}` is empty or holds NaN or infinite values")
+        try:
+            arrays[name] = np.asarray(values, dtype=float)
+        except (TypeError, ValueError):
+            raise EvidenceError(f"sample `{name}` is not an array of numbers") from None
+    return arrays
 
 
-def judge(
-    claim: str, rule: r.Rule, cells: Mapping[str, Samples], setting: Setting
-) -> ClaimResult:
+def judge(claim: str, rule: r.Rule, cells: Mapping[str, Samples], setting: Setting) -> ClaimResult:
     """Judge one claim from the evidence of its cells.
 
     Every cell must hold (or ``rule.at_least`` of them). "All cells hold" is an
@@ -112,31 +102,39 @@ def judge(
     ``at_least``, use intervals widened by Bonferroni over the cells.
 
     Raises:
-        EvidenceError: if samples are missing, misnamed or not finite.
+        EvidenceError: if samples are missing, misnamed, of a wrong shape or not finite.
     """
     if not cells:
         return ClaimResult(
             claim=claim, verdict=Verdict.INCONCLUSIVE, reason="no evidence was recorded"
         )
-    wide = 1 - (1 - rule.confidence) / len(cells)
-    results = [_judge_cell(rule, name, samples, wide) for name, samples in cells.items()]
-    held = sum(c.outcome is Outcome.HOLDS for c in results)
-    against = sum(c.outcome is Outcome.CONTRADICTED for c in results)
+    results = tuple(_judge_cell(rule, name, samples, len(cells)) for name, samples in cells.items())
     needed = rule.at_least or len(results)
+    return ClaimResult(
+        claim=claim,
+        verdict=_verdict(results, needed, setting),
+        reason=_reason(results, needed),
+        cells=results,
+    )
+
+
+def _verdict(cells: Sequence[CellResult], needed: int, setting: Setting) -> Verdict:
+    held = sum(c.outcome is Outcome.HOLDS for c in cells)
+    against = sum(c.outcome is Outcome.CONTRADICTED for c in cells)
     if held >= needed:
-        verdict = Verdict.REPRODUCED if setting == "full" else Verdict.TREND_HOLDS
-    elif against > len(results) - needed:
-        verdict = Verdict.CONTRADICTED
-    else:
-        verdict = Verdict.INCONCLUSIVE
-    reason = _reason(results, held, against, needed)
-    return ClaimResult(claim=claim, verdict=verdict, reason=reason, cells=tuple(results))
+        return Verdict.REPRODUCED if setting == "full" else Verdict.TREND_HOLDS
+    # Too few cells were measured where `needed` exceeds their number: that speaks for nothing.
+    if needed <= len(cells) < needed + against:
+        return Verdict.CONTRADICTED
+    return Verdict.INCONCLUSIVE
 
 
-def _reason(results: Sequence[CellResult], held: int, against: int, needed: int) -> str:
-    if len(results) == 1:
-        return results[0].note or f"the interval {_WORDS[results[0].outcome]}"
-    text = f"{held} of {len(results)} cells hold ({needed} needed)"
+def _reason(cells: Sequence[CellResult], needed: int) -> str:
+    if len(cells) == needed == 1:
+        return cells[0].note or f"the interval {_WORDS[cells[0].outcome]}"
+    held = sum(c.outcome is Outcome.HOLDS for c in cells)
+    against = sum(c.outcome is Outcome.CONTRADICTED for c in cells)
+    text = f"{held} of {len(cells)} cells hold ({needed} needed)"
     return text + (f", {against} contradicted" if against else "")
 
 
@@ -147,204 +145,88 @@ _WORDS = {
 }
 
 
-def _judge_cell(rule: r.Rule, cell: str, samples: Samples, wide: float) -> CellResult:
-    check_samples(rule, samples)
-    arrays = {name: np.asarray(values, dtype=float) for name, values in samples.items()}
+def _judge_cell(rule: r.Rule, cell: str, samples: Samples, cells: int) -> CellResult:
+    arrays = _arrays(samples)
+    check_arrays(rule, arrays)
     if isinstance(rule, r.Identity):
         return _judge_identity(rule, cell, arrays["deviation"].ravel())
-    if isinstance(rule, r.Bound) and rule.statistic == "each":
+    if isinstance(rule, r.Bound) and is_each(rule):
         return _judge_each(rule, cell, arrays)
-    n = _count(rule, arrays)
-    too_few = _too_few(rule, n)
+    arrays = {name: np.atleast_1d(array) for name, array in arrays.items()}
+    too_few = _too_few(rule, count(rule, arrays))
     if too_few:
-        return CellResult(
-            cell=cell,
-            outcome=Outcome.INCONCLUSIVE,
-            estimate=None,
-            low=None,
-            high=None,
-            n=n,
-            confidence=rule.confidence,
-            method=_method(rule),
-            note=too_few,
-        )
-    shown = wide if rule.at_least else rule.confidence
+        return _cell_result(rule, cell, Outcome.INCONCLUSIVE, arrays, note=too_few)
     try:
-        reading = _read(rule, arrays, shown, n)
-        widened = reading if wide == shown else _read(rule, arrays, wide, n)
+        return _judge_interval(rule, cell, arrays, cells)
     except ValueError as error:
         raise EvidenceError(f"cell `{cell}`: {error}" if cell else str(error)) from None
-    if isinstance(rule, r.Ordering):
-        outcome = _ordering_outcome(rule, arrays, shown, wide)
-    elif _two_sided_nonzero(rule):
-        excludes = reading.interval.low > 0 or reading.interval.high < 0
-        outcome = Outcome.HOLDS if excludes else Outcome.INCONCLUSIVE
-    elif rule.consistency:
-        outcome = Outcome.CONTRADICTED if widened.outside else Outcome.HOLDS
-    elif reading.inside:
+
+
+def _judge_interval(rule: r.Rule, cell: str, arrays: Arrays, cells: int) -> CellResult:
+    confidence = _bonferroni(rule.confidence, cells) if rule.at_least else rule.confidence
+    shown = readings(rule, arrays, confidence)
+    strict_confidence = _bonferroni(rule.confidence, cells * len(shown))
+    strict = shown if strict_confidence == confidence else readings(rule, arrays, strict_confidence)
+    if any(reading.outside for reading in strict):
+        outcome = Outcome.CONTRADICTED
+    elif rule.consistency or all(reading.inside for reading in shown):
         outcome = Outcome.HOLDS
     else:
-        outcome = Outcome.CONTRADICTED if widened.outside else Outcome.INCONCLUSIVE
-    return CellResult(
-        cell=cell,
-        outcome=outcome,
-        estimate=reading.interval.estimate,
-        low=_finite(reading.interval.low),
-        high=_finite(reading.interval.high),
-        n=n,
-        confidence=shown,
-        method=reading.method,
-        note=reading.note,
+        outcome = Outcome.INCONCLUSIVE
+    weakest = min(shown, key=lambda reading: reading.interval.low)
+    return _cell_result(
+        rule, cell, outcome, arrays, weakest.interval, note=weakest.note, confidence=confidence
     )
 
 
-def _two_sided_nonzero(rule: r.Rule) -> bool:
-    return isinstance(rule, r.Correlation) and rule.direction == "two-sided"
+def _bonferroni(confidence: float, tests: int) -> float:
+    return 1 - (1 - confidence) / tests if tests > 1 else confidence
+
+
+def _cell_result(
+    rule: r.Rule,
+    cell: str,
+    outcome: Outcome,
+    arrays: Arrays,
+    interval: Interval | None = None,
+    *,
+    note: str = "",
+    confidence: float | None = None,
+) -> CellResult:
+    return CellResult(
+        cell=cell,
+        outcome=outcome,
+        estimate=interval.estimate if interval else None,
+        low=_finite(interval.low) if interval else None,
+        high=_finite(interval.high) if interval else None,
+        n=count(rule, arrays),
+        confidence=confidence or rule.confidence,
+        method=method(rule),
+        note=note,
+    )
 
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _method(rule: r.Rule) -> str:
-    return str(getattr(rule, "method", "exact"))
-
-
-def _count(rule: r.Rule, arrays: Mapping[str, Array]) -> int:
-    """Number of independent samples that a cell rests on."""
-    if isinstance(rule, r.Proportion):
-        return int(arrays["trials"])
-    if isinstance(rule, r.Trend):
-        return int(np.atleast_2d(arrays["y"]).shape[0])
-    return min(a.size for name, a in arrays.items() if name != "bound")
-
-
 def _too_few(rule: r.Rule, n: int) -> str:
+    how = getattr(rule, "method", "exact")
     if n < rule.min_samples:
         return f"too few samples: {n} < {rule.min_samples}"
-    if _method(rule) == "bca" and n < stats.BCA_MIN_SAMPLES:
+    if how == "bca" and n < stats.BCA_MIN_SAMPLES:
         return f"BCa needs at least {stats.BCA_MIN_SAMPLES} samples, got {n}"
-    if _method(rule) in ("t", "permutation") and n < 2:
+    if how in ("t", "permutation") and n < 2:
         return "one sample has no interval"
     return ""
 
 
-def _side(direction: str, null: float) -> r.Region:
-    return r.Region(null, r.INF) if direction == "greater" else r.Region(-r.INF, null)
-
-
-def _read(rule: r.Rule, a: Mapping[str, Array], confidence: float, n: int) -> _Reading:  # noqa: PLR0911
-    match rule:
-        case r.Value():
-            ci = stats.mean_interval(a["ours"], confidence, rule.method)
-            region = r.Region(rule.target - rule.tolerance, rule.target + rule.tolerance)
-            return _Reading(ci, region, n, rule.method)
-        case r.Difference():
-            ci = stats.difference_interval(
-                a["ours"], a["baseline"], confidence, rule.method, paired=rule.paired
-            )
-            return _Reading(ci, _side(rule.direction, rule.null), n, _paired(rule))
-        case r.Ratio():
-            ci = stats.ratio_interval(
-                a["ours"], a["baseline"], confidence, rule.method, paired=rule.paired
-            )
-            return _Reading(ci, _side(rule.direction, rule.null), n, _paired(rule))
-        case r.Ordering():
-            return _tightest_step(rule, a, confidence, n)
-        case r.Trend():
-            return _read_trend(rule, a, confidence, n)
-        case r.Correlation():
-            ci = stats.correlation_interval(a["x"], a["y"], confidence, rule.method, rule.statistic)
-            direction = "greater" if rule.direction == "two-sided" else rule.direction
-            return _Reading(ci, _side(direction, 0.0), n, f"{rule.statistic}, {rule.method}")
-        case r.Proportion():
-            ci = stats.proportion_interval(int(a["successes"]), n, confidence, rule.method)
-            threshold = float(a["threshold"]) if rule.threshold is None else rule.threshold
-            return _Reading(ci, _side(rule.direction, threshold), n, rule.method)
-        case r.Equivalence():
-            ci = stats.difference_interval(
-                a["ours"], a["baseline"], confidence, rule.method, paired=rule.paired
-            )
-            return _Reading(ci, r.Region(-rule.margin, rule.margin), n, _paired(rule))
-        case r.NonInferiority():
-            ours, baseline = (
-                ("ours", "baseline") if rule.better == "greater" else ("baseline", "ours")
-            )
-            ci = stats.difference_interval(
-                a[ours], a[baseline], confidence, rule.method, paired=rule.paired
-            )
-            return _Reading(ci, r.Region(-rule.margin, r.INF), n, _paired(rule))
-        case r.Bound():
-            ci = stats.mean_interval(a["ours"], confidence, rule.method)
-            return _Reading(ci, _bound_region(rule, a), n, rule.method)
-        case r.Identity():
-            raise AssertionError("an identity has no interval")
-        case _:
-            assert_never(rule)
-
-
-def _paired(rule: r.Difference | r.Ratio | r.Equivalence | r.NonInferiority) -> str:
-    return f"{'paired' if rule.paired else 'unpaired'} {rule.method}"
-
-
-def _bound_region(rule: r.Bound, a: Mapping[str, Array]) -> r.Region:
-    bound = float(a["bound"]) if rule.bound is None else rule.bound
-    # The bound itself is allowed: "stays under" a theorem's bound means at most.
-    edge = np.nextafter(bound, r.INF if rule.side == "below" else -r.INF)
-    return r.Region(-r.INF, float(edge)) if rule.side == "below" else r.Region(float(edge), r.INF)
-
-
-def _steps(rule: r.Ordering, a: Mapping[str, Array], confidence: float) -> list[Interval]:
-    return [
-        stats.difference_interval(a[up], a[down], confidence, rule.method, paired=rule.paired)
-        for up, down in zip(rule.order, rule.order[1:], strict=False)
-    ]
-
-
-def _tightest_step(
-    rule: r.Ordering, a: Mapping[str, Array], confidence: float, n: int
-) -> _Reading:
-    steps = _steps(rule, a, confidence)
-    worst = min(range(len(steps)), key=lambda i: steps[i].low)
-    note = f"smallest step: {rule.order[worst]} over {rule.order[worst + 1]}"
-    kind = "paired" if rule.paired else "unpaired"
-    return _Reading(steps[worst], r.Region(0.0, r.INF), n, f"{kind} {rule.method}", note)
-
-
-def _ordering_outcome(
-    rule: r.Ordering, a: Mapping[str, Array], shown: float, wide: float
-) -> Outcome:
-    if all(step.low > 0 for step in _steps(rule, a, shown)):
-        return Outcome.HOLDS
-    wider = 1 - (1 - wide) / (len(rule.order) - 1)
-    if any(step.high < 0 for step in _steps(rule, a, wider)):
-        return Outcome.CONTRADICTED
-    return Outcome.INCONCLUSIVE
-
-
-def _read_trend(rule: r.Trend, a: Mapping[str, Array], confidence: float, n: int) -> _Reading:
-    y = np.atleast_2d(a["y"])
-    if y.shape[1] != a["x"].size or a["x"].size < 2:
-        raise ValueError(f"y has shape {y.shape}, x {a['x'].shape}: one column of y a level of x")
-    per_replicate = [_trend_statistic(rule.statistic, a["x"], row) for row in y]
-    ci = stats.mean_interval(per_replicate, confidence, rule.method)
-    return _Reading(ci, _side(rule.direction, 0.0), n, f"{rule.statistic}, {rule.method}")
-
-
-def _trend_statistic(statistic: str, x: Array, y: Array) -> float:
-    if np.ptp(y) == 0:
-        return 0.0
-    if statistic == "slope":
-        return float(np.polyfit(x, y, 1)[0])
-    return stats.correlation_interval(x, y, 0.95, "fisher", "spearman").estimate
-
-
 def _judge_identity(rule: r.Identity, cell: str, deviation: Array) -> CellResult:
-    worst = float(np.abs(deviation).max())
     bad = int((np.abs(deviation) > rule.tolerance).sum())
     outcome = Outcome.CONTRADICTED if bad else Outcome.HOLDS
     if deviation.size < rule.min_samples:
         outcome = Outcome.INCONCLUSIVE
+    worst = float(np.abs(deviation).max())
     return CellResult(
         cell=cell,
         outcome=outcome,
@@ -353,27 +235,19 @@ def _judge_identity(rule: r.Identity, cell: str, deviation: Array) -> CellResult
         high=None,
         n=int(deviation.size),
         confidence=rule.confidence,
-        method="exact",
+        method=method(rule),
         note=f"{bad} of {deviation.size} beyond {rule.tolerance:g}",
     )
 
 
-def _judge_each(rule: r.Bound, cell: str, arrays: Mapping[str, Array]) -> CellResult:
+def _judge_each(rule: r.Bound, cell: str, arrays: Arrays) -> CellResult:
     ours = arrays["ours"].ravel()
-    region = _bound_region(rule, arrays)
+    region = bound_region(rule, arrays)
     bad = int(((ours <= region.low) | (ours >= region.high)).sum())
-    worst = float(ours.max() if rule.side == "below" else ours.min())
     outcome = Outcome(rule.violation) if bad else Outcome.HOLDS
     if ours.size < rule.min_samples:
         outcome = Outcome.INCONCLUSIVE
-    return CellResult(
-        cell=cell,
-        outcome=outcome,
-        estimate=worst,
-        low=float(ours.min()),
-        high=float(ours.max()),
-        n=int(ours.size),
-        confidence=rule.confidence,
-        method="each value",
-        note=f"{bad} of {ours.size} values violate the bound",
-    )
+    low, high = float(ours.min()), float(ours.max())
+    note = f"{bad} of {ours.size} values violate the bound"
+    worst = Interval(high if rule.side == "below" else low, low, high)
+    return _cell_result(rule, cell, outcome, arrays, worst, note=note)

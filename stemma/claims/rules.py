@@ -2,13 +2,17 @@
 
 Every rule turns samples into an estimate with a confidence interval and compares the interval with
 a *region*. The rule holds when the interval lies inside the region, is contradicted when it lies
-wholly outside, and is inconclusive otherwise. ``confidence`` is two-sided: with the default 0.95 a
-directional rule declares a null effect true with probability 0.025.
+wholly outside, and is inconclusive otherwise (an interval that touches the region's edge included).
+``confidence`` is two-sided: with the default 0.95 a directional rule declares a null effect true,
+and a true claim contradicted, with probability 0.025 at most. The tests measure these rates: ``t``
+and ``bca`` keep them on normal samples, ``permutation`` on symmetric ones, Clopper-Pearson exactly.
+On skewed samples prefer ``bca``; it comes closer to its rate than ``t``, and closer with more
+samples.
 """
 
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 INF = float("inf")
 
@@ -17,7 +21,7 @@ MeanMethod = Literal["t", "bca", "permutation"]
 
 
 class Region(NamedTuple):
-    """The values of the estimate for which the claim is true; the end points are outside."""
+    """The values of the estimate for which the claim is true: an open interval."""
 
     low: float
     high: float
@@ -106,18 +110,28 @@ class Correlation(BaseRule):
     direction: Literal["greater", "less", "two-sided"]
     statistic: Literal["pearson", "spearman"] = "spearman"
     method: Literal["fisher", "bca"] = "fisher"
-    min_samples: int = Field(10, ge=4)
+    # With fewer pairs, ranks agree perfectly by chance more often than a widened interval errs.
+    min_samples: int = Field(10, ge=7)
+
+    @model_validator(mode="after")
+    def _can_fail(self) -> Self:
+        if self.consistency and self.direction == "two-sided":
+            raise ValueError("a two-sided correlation is never contradicted: no `consistency`")
+        return self
 
 
 class Proportion(BaseRule):
-    """The proportion ``successes`` / ``trials`` lies on the stated side of ``threshold``."""
+    """The proportion ``successes`` / ``trials`` lies on the stated side of ``threshold``.
+
+    Wilson's interval is not offered: near 0 and 1 its error on one side is several times nominal.
+    """
 
     kind: Literal["proportion"]
     direction: Direction
     threshold: float | None = Field(
         None, ge=0, le=1, description="none: each cell brings its own as sample `threshold`"
     )
-    method: Literal["wilson", "clopper-pearson"] = "wilson"
+    method: Literal["clopper-pearson"] = "clopper-pearson"
 
 
 class Equivalence(BaseRule):
@@ -158,7 +172,7 @@ class Bound(BaseRule):
 
 
 class Identity(BaseRule):
-    """Every value of ``deviation`` is at most ``tolerance`` in absolute value: exact, no interval."""
+    """Every value of ``deviation`` is at most ``tolerance`` in absolute value; no interval."""
 
     kind: Literal["identity"]
     tolerance: float = Field(ge=0)
