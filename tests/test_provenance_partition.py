@@ -1,0 +1,147 @@
+"""The partition test against brute force, its null, and the effect of weighting."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+import provenance as pv
+from provenance.partition import overlap
+
+Rows = list[list[int]]
+
+
+def brute_force(
+    transcript: Rows, text: Rows, weighting: str, n_min: int, n_max: int
+) -> list[float]:
+    """Longest match with back-off at every text position, by Python dictionaries."""
+    where: dict[tuple[int, ...], list[int]] = {}
+    for i, row in enumerate(transcript):
+        for k in range(1, n_max + 1):
+            for s in range(len(row) - k + 1):
+                where.setdefault(tuple(row[s : s + k]), []).append(i)
+    total = [0.0] * len(transcript)
+    for row in text:
+        for s in range(len(row)):
+            for k in range(min(n_max, len(row) - s), n_min - 1, -1):
+                hits = where.get(tuple(row[s : s + k]))
+                if hits is None:
+                    continue
+                weight = {"inverse": 1 / len(hits), "count": 1, "once": float(len(hits) == 1)}
+                for i in hits:
+                    total[i] += weight[weighting]
+                break
+    return total
+
+
+ROWS = st.lists(st.lists(st.integers(0, 4), min_size=0, max_size=9), min_size=1, max_size=8)
+
+
+@settings(max_examples=60, deadline=None)
+@given(ROWS, ROWS, st.sampled_from(["inverse", "count", "once"]), st.integers(1, 3))
+def test_matching_equals_brute_force(
+    transcript: Rows, text: Rows, weighting: str, n_min: int
+) -> None:
+    if not any(transcript):
+        return
+    rows = pv.Transcript.of(transcript, np.arange(len(transcript))).rows
+    index = pv.NgramIndex.build(rows, n_max=5)
+    ours = overlap(index, text, weighting, n_min, 5)  # type: ignore[arg-type]
+    assert ours == pytest.approx(brute_force(transcript, text, weighting, n_min, 5), abs=1e-9)
+
+
+def test_every_ngram_is_counted() -> None:
+    rng = np.random.default_rng(0)
+    rows = rng.integers(0, 6, (40, 12))
+    index = pv.NgramIndex.build(rows, n_max=4)
+    for k, level in enumerate(index.levels, start=1):
+        grams = Counter(tuple(r[s : s + k]) for r in rows.tolist() for s in range(12 - k + 1))
+        assert len(level.keys) == len(grams)
+        assert sorted(np.diff(level.offsets)) == sorted(grams.values())
+
+
+def test_unknown_tokens_match_nothing() -> None:
+    transcript = pv.Transcript.in_training_order(np.arange(60).reshape(20, 3))
+    with pytest.raises(pv.TooFewExamples, match="no 2-gram"):
+        pv.partition_test(transcript, [[1000, 1001, 1002]])
+
+
+def corpus(rng: np.random.Generator, n: int) -> np.ndarray:
+    return rng.choice(60, size=(n, 12), p=np.arange(60, 0, -1) / 1830)
+
+
+def test_text_from_late_examples_is_found() -> None:
+    rng = np.random.default_rng(1)
+    rows = corpus(rng, 400)
+    positions = rng.permutation(400)
+    transcript = pv.Transcript.of(rows, positions)
+    late = rng.choice(np.flatnonzero(positions >= 200), 60)
+    result = pv.partition_test(transcript, rows[late][:, 3:9], permutations=999)
+    assert result.p == 1 / 1000
+    assert result.tests["inverse"].rho > 0
+    assert result.summary().startswith("exact p = 0.001")
+    parts = pv.partition_test(transcript, rows[late][:, 3:9], permutations=999, parts=30)
+    assert parts.p <= 0.005
+    assert parts.parts == 30
+
+
+def test_null_is_uniform() -> None:
+    rng = np.random.default_rng(2)
+    rows = corpus(rng, 100)
+    index = pv.NgramIndex.build(rows, 3)
+    p, coarse = [], []
+    for i in range(300):
+        text = rows[rng.integers(0, 100, 10)][:, 2:10]  # the same data, independent of the order
+        transcript = pv.Transcript.of(rows, rng.permutation(100))
+        options = {"n_max": 3, "index": index, "permutations": 199, "resamples": 0, "seed": i}
+        p.append(pv.partition_test(transcript, text, **options).p)
+        coarse.append(pv.partition_test(transcript, text, parts=20, **options).p)
+    for values in (np.array(p), np.array(coarse)):
+        for alpha in (0.01, 0.05, 0.1, 0.5):
+            hits = int((values <= alpha).sum())
+            assert stats.binomtest(hits, 300, alpha, alternative="greater").pvalue > 1e-3
+        assert stats.kstest(values, "uniform").pvalue > 1e-3
+
+
+def test_several_weightings_are_joined_by_holm() -> None:
+    rng = np.random.default_rng(3)
+    rows = corpus(rng, 200)
+    transcript = pv.Transcript.of(rows, rng.permutation(200))
+    both = pv.partition_test(
+        transcript, rows[:20], weightings=("inverse", "count"), permutations=499
+    )
+    raw = [both.tests["inverse"].p, both.tests["count"].p]
+    assert both.p == pytest.approx(min(1.0, 2 * min(raw)))
+    assert set(both.adjusted) == {"inverse", "count"}
+
+
+def test_shuffled_rows_give_the_same_result() -> None:
+    rng = np.random.default_rng(4)
+    rows, positions = corpus(rng, 120), rng.permutation(120)
+    order = rng.permutation(120)
+    a = pv.partition_test(pv.Transcript.of(rows, positions), rows[:9], permutations=99)
+    b = pv.partition_test(
+        pv.Transcript.of(rows[order], positions[order]), rows[:9], permutations=99
+    )
+    assert a.transcript == b.transcript
+    assert a.p == b.p
+    assert a.tests["inverse"].rho == pytest.approx(b.tests["inverse"].rho, abs=1e-12)
+
+
+def test_refusals() -> None:
+    rng = np.random.default_rng(5)
+    rows = corpus(rng, 60)
+    transcript = pv.Transcript.of(rows, rng.permutation(60))
+    with pytest.raises(pv.TooFewExamples, match="parts"):
+        pv.partition_test(transcript, rows[:5], parts=10)
+    with pytest.raises(pv.TooFewExamples, match="n_min"):
+        pv.partition_test(transcript, rows[:5], n_min=5, n_max=3)
+    staged = pv.Transcript.of(rows, np.arange(60), np.arange(60) // 30)
+    with pytest.raises(pv.BadScores, match="strata"):
+        pv.partition_test(staged, rows[:5], parts=20)
+    assert pv.partition_test(staged, rows[:5], permutations=99).tests["inverse"].strata == 2
+    with pytest.raises(pv.ProvenanceError, match="n_max"):
+        pv.NgramIndex.build(rows, 0)
