@@ -1,6 +1,12 @@
-"""Claims, evidence, verdicts: ONE rule engine for all papers."""
+"""Claims, evidence, verdicts: ONE rule engine for all papers.
 
-from stemma.claims.engine import (
+The engine itself, which needs scipy, is loaded at the first verdict, so that reading the catalog
+stays quick.
+"""
+
+from collections.abc import Mapping
+
+from stemma.claims.results import (
     CellResult,
     ClaimResult,
     Evidence,
@@ -8,8 +14,6 @@ from stemma.claims.engine import (
     Samples,
     Setting,
     Verdict,
-    check_samples,
-    judge,
 )
 from stemma.claims.rules import Rule, samples_needed
 
@@ -26,3 +30,17 @@ __all__ = [
     "judge",
     "samples_needed",
 ]
+
+
+def judge(claim: str, rule: Rule, cells: Mapping[str, Samples], setting: Setting) -> ClaimResult:
+    """Judge one claim from the evidence of its cells; see `stemma.claims.engine.judge`."""
+    from stemma.claims import engine
+
+    return engine.judge(claim, rule, cells, setting)
+
+
+def check_samples(rule: Rule, samples: Samples) -> None:
+    """Raise EvidenceError unless ``samples`` are what the rule reads: names, shapes, finite."""
+    from stemma.claims import engine
+
+    engine.check_samples(rule, samples)
