@@ -1,9 +1,11 @@
 """Text drawn from a language model, decided by a seed alone."""
 
+import inspect
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import PreTrainedModel
+from transformers import DynamicCache, PreTrainedModel
 
 from stemma.models.scoring import evaluating
 
@@ -62,16 +64,21 @@ def _continue(
     top_k: int | None,
 ) -> NDArray[np.int64]:
     tokens, uniform = tokens.to(model.device), uniform.to(model.device)
-    past, drawn = None, []
+    drawn, cache = [], {_cache_argument(model): DynamicCache(config=model.config)}
     for u in uniform.unbind(dim=1):
-        output = model(input_ids=tokens, past_key_values=past, use_cache=True, logits_to_keep=1)
-        past = output.past_key_values
-        tokens = _draw(output.logits[:, -1].double(), u, temperature, top_k)[:, None]
+        logits = model(input_ids=tokens, use_cache=True, logits_to_keep=1, **cache).logits
+        tokens = _draw(logits[:, -1].double(), u, temperature, top_k)[:, None]
         drawn.append(tokens)
     if not drawn:
         return np.empty((len(tokens), 0), dtype=np.int64)
     result: NDArray[np.int64] = torch.cat(drawn, dim=1).cpu().numpy()
     return result
+
+
+def _cache_argument(model: PreTrainedModel) -> str:
+    # transformers 5.24 renamed it; a wrong name would be swallowed and the prompt forgotten.
+    known = inspect.signature(model.forward).parameters
+    return "cache" if "cache" in known else "past_key_values"
 
 
 def _draw(

@@ -17,7 +17,8 @@ def sequence_losses(
 
     The first token of a row is not predicted. Rows have shape (n, length), without padding.
     """
-    return token_losses(model, rows, batch_size).mean(axis=1)
+    means: NDArray[np.float64] = token_losses(model, rows, batch_size).mean(axis=1)
+    return means
 
 
 def token_losses(
@@ -45,7 +46,7 @@ def token_losses(
 def evaluating(model: PreTrainedModel) -> Iterator[None]:
     """Within the block the model is in eval mode and torch in inference mode."""
     training = model.training
-    model.eval()
+    model.train(False)
     try:
         with torch.inference_mode():
             yield

@@ -40,12 +40,14 @@ def average(models: Sequence[PreTrainedModel], weights: Sequence[float]) -> PreT
     if abs(sum(weights) - 1) > 1e-6:
         raise ValueError(f"weights must add up to 1, got {sum(weights):g}")
     merged = clone(models[0])
-    others = [dict(model.named_parameters()) for model in models]
+    parts = [dict(model.named_parameters()) for model in models]
     for name, parameter in merged.named_parameters():
-        terms = [other.get(name) for other in others]
-        if any(term is None or term.shape != parameter.shape for term in terms):
+        terms = [part[name] for part in parts if name in part]
+        if [term.shape for term in terms] != [parameter.shape] * len(models):
             raise ValueError(f"the models differ in {name}")
-        parameter.copy_(sum(w * t for w, t in zip(weights, terms, strict=True) if t is not None))
+        parameter.zero_()
+        for weight, term in zip(weights, terms, strict=True):
+            parameter.add_(term, alpha=weight)
     return merged
 
 
