@@ -1,0 +1,222 @@
+"""Where MLflow's store is, whether it can be used, and how it is opened."""
+
+import logging
+import os
+import sqlite3
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
+
+from stemma import paths
+from stemma.errors import TrackingError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+_SQLITE = "sqlite:///"
+_HEALTH_SECONDS = 5.0
+_LOCK_SECONDS = 300.0
+# Telemetry off: laboratories are often closed networks. MLflow's own seven retries make a dead
+# server hang for minutes; two are enough, since `sync` repairs what was missed.
+_QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+}
+_PATIENCE = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+}
+
+
+def tracking_uri() -> str:
+    """Return ``MLFLOW_TRACKING_URI``, else the SQLite store under the folder of runs.
+
+    A relative SQLite path is made absolute, because notebooks may change their folder.
+    """
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"{_SQLITE}{paths.runs() / 'mlflow.db'}"
+    database = _database(uri)
+    return f"{_SQLITE}{database}" if database else uri
+
+
+def artifact_root(uri: str) -> Path | None:
+    """Return the folder of artifacts of a database store; None if a server keeps them."""
+    if _is_server(uri):
+        return None
+    database = _database(uri)
+    return (database.parent if database else paths.runs()) / "mlartifacts"
+
+
+def check_reachable(uri: str) -> None:
+    """Check quickly, and without importing MLflow, that the store can be used.
+
+    Raises:
+        TrackingError: a server that does not answer, or a folder that cannot be written.
+    """
+    if _is_server(uri):
+        _check_server(uri)
+        return
+    database = _database(uri)
+    if database is not None:
+        _check_writable(database)
+    elif "://" not in uri or uri.startswith("file:"):
+        raise TrackingError(
+            f"MLFLOW_TRACKING_URI={uri} is a folder, which MLflow no longer writes to:"
+            " use sqlite:///FILE or the http address of a server"
+        )
+
+
+def _check_server(uri: str) -> None:
+    try:
+        with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=_HEALTH_SECONDS):
+            return
+    except urllib.error.HTTPError as error:
+        if error.code in (401, 403):
+            return  # a server that wants credentials is there; MLflow's client has them
+        reason: object = f"it answers {error.code} to /health"
+    except (urllib.error.URLError, OSError, ValueError) as error:
+        reason = getattr(error, "reason", error)
+    raise TrackingError(
+        f"no MLflow server at {uri} ({reason}): start it (`stemma ui`) or unset MLFLOW_TRACKING_URI"
+    ) from None
+
+
+def _check_writable(database: Path) -> None:
+    existing = next(p for p in [database, *database.parents] if p.exists())
+    folder = existing if existing.is_dir() else existing.parent
+    # SQLite writes its journal beside the database, so the folder must be writable too.
+    if not (os.access(existing, os.W_OK) and os.access(folder, os.W_OK)):
+        raise TrackingError(
+            f"cannot write the MLflow store {database}:"
+            " make its folder writable or point MLFLOW_TRACKING_URI at another store"
+        )
+
+
+def open_client(uri: str) -> "MlflowClient":
+    """Open the store; create or migrate its schema first, one process at a time.
+
+    MLflow 3.17 creates a SQLite schema without a lock: several processes on a fresh file break it
+    for ever. So everyone passes here.
+
+    Raises:
+        TrackingError: the store cannot be opened.
+    """
+    be_quiet()
+    with mending(uri), locked(uri):
+        from mlflow import MlflowClient
+        from mlflow.exceptions import MlflowException
+
+        logging.getLogger("alembic").setLevel(logging.WARNING)
+        try:
+            client = MlflowClient(tracking_uri=uri)
+        except MlflowException as error:
+            if "out-of-date database schema" not in error.message:
+                raise
+            _migrate(uri)
+            client = MlflowClient(tracking_uri=uri)
+        client.search_experiments(max_results=1)
+        return client
+
+
+def be_quiet() -> None:
+    """Set MLflow's environment for this process and its children; values already set stay."""
+    for name, value in (_QUIET | _PATIENCE).items():
+        os.environ.setdefault(name, value)
+
+
+@contextmanager
+def locked(uri: str) -> Iterator[None]:
+    """Hold the lock under which this machine's processes change a store's structure."""
+    database = _database(uri) or paths.runs() / "mlflow"
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{database}.lock", timeout=_LOCK_SECONDS):
+        yield
+
+
+@contextmanager
+def mending(uri: str) -> Iterator[None]:
+    """Turn whatever MLflow raises into one line; it wraps database, network and disk errors."""
+    try:
+        yield
+    except TrackingError:
+        raise
+    except Exception as error:
+        line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise TrackingError(f"MLflow at {uri} failed: {line}") from error
+
+
+def _migrate(uri: str) -> None:
+    database = _database(uri)
+    if database is None:
+        raise TrackingError(
+            f"the schema of {uri} is not that of the installed MLflow:"
+            f" back it up and run `mlflow db upgrade {uri}`"
+        )
+    backup = database.with_name(f"{database.name}.before-upgrade")
+    with closing(sqlite3.connect(database)) as old, closing(sqlite3.connect(backup)) as new:
+        old.backup(new)
+    command = [sys.executable, "-m", "mlflow", "db", "upgrade", uri]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise TrackingError(
+            f"cannot upgrade {database} ({last}): move it away and run `stemma sync`"
+        )
+
+
+def ui_command(uri: str, host: str, port: int) -> list[str]:
+    """Return the command that serves a database store and its artifacts.
+
+    Experiments created through this server keep their artifacts at local paths, so that runs may
+    be tracked by way of it or directly.
+
+    Raises:
+        TrackingError: ``uri`` is a server already.
+    """
+    root = artifact_root(uri)
+    if root is None:
+        raise TrackingError(f"MLFLOW_TRACKING_URI is a server already: open {uri}")
+    return [
+        *(sys.executable, "-m", "mlflow", "server"),
+        *("--backend-store-uri", uri),
+        *("--default-artifact-root", root.as_uri()),
+        *("--artifacts-destination", root.as_uri()),
+        *("--host", host, "--port", str(port), "--workers", "1"),
+    ]
+
+
+def run_link(uri: str, experiment_id: str, run_id: str) -> str:
+    """Return the address of a run's page on the server at ``uri``."""
+    return f"{uri.rstrip('/')}/{run_fragment(experiment_id, run_id)}"
+
+
+def run_fragment(experiment_id: str, run_id: str) -> str:
+    """Return the part of a run's address that is the same on every server."""
+    return f"#/experiments/{experiment_id}/runs/{run_id}"
+
+
+def environment(spec: Mapping[str, Any]) -> dict[str, str]:
+    """Return the variables that let plain ``mlflow`` calls of a notebook land in its run."""
+    ids = spec.get("mlflow")
+    if not ids:
+        return dict(_QUIET)
+    return _QUIET | {
+        "MLFLOW_TRACKING_URI": ids["tracking_uri"],
+        "MLFLOW_EXPERIMENT_ID": ids["experiment_id"],
+        "MLFLOW_RUN_ID": ids["run_id"],
+    }
+
+
+def _is_server(uri: str) -> bool:
+    return uri.startswith(("http://", "https://"))
+
+
+def _database(uri: str) -> Path | None:
+    return Path(uri.removeprefix(_SQLITE)).absolute() if uri.startswith(_SQLITE) else None
