@@ -8,8 +8,9 @@ import time
 import uuid
 from pathlib import Path
 
-from stemma import paths
+from stemma import paths, tracking
 from stemma.batch import processes
+from stemma.batch.devices import visible_gpu
 from stemma.batch.records import Failure, Result, RunState, Spec, State
 
 GRACE_SECONDS = 20.0
@@ -58,18 +59,15 @@ def environment(spec: Spec, token: str) -> dict[str, str]:
         "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
         "TOKENIZERS_PARALLELISM": "false",
         "MPLBACKEND": "agg",
-        "MLFLOW_DISABLE_TELEMETRY": "true",
         "OMP_NUM_THREADS": threads,
         "OPENBLAS_NUM_THREADS": threads,
         "MKL_NUM_THREADS": threads,
     }
-    if spec.mlflow is not None:
-        own |= {
-            "MLFLOW_TRACKING_URI": spec.mlflow.tracking_uri,
-            "MLFLOW_EXPERIMENT_ID": spec.mlflow.experiment_id,
-            "MLFLOW_RUN_ID": spec.mlflow.run_id,
-        }
-    return os.environ | own
+    gpu = visible_gpu()
+    if gpu is not None:
+        # By UUID, so that the sampler knows which device is this run's own.
+        own |= {"CUDA_VISIBLE_DEVICES": gpu.uuid, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+    return os.environ | own | tracking.environment(spec.model_dump(mode="json"))
 
 
 _Killed = tuple[State, Failure | None, str]

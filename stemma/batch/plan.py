@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from stemma import catalog, data, paths
 from stemma.batch import key as keys
+from stemma.batch.devices import check_device, device_class
 from stemma.batch.records import Result, Spec, State
 from stemma.catalog import Paper, Scale
 from stemma.errors import ParameterError, RunError
@@ -198,26 +199,6 @@ def check_free(folder: Path) -> None:
             f"{folder} is being run by another process: wait for it or stop it"
         ) from None
     lock.release()
-
-
-def check_device(scale: Scale) -> None:
-    """Raise RunError if ``scale`` needs a GPU and there is none."""
-    if scale == "gpu" and device_class() == "cpu":
-        raise RunError("scale gpu needs a CUDA device and none is visible: use --scale small")
-
-
-@cache
-def device_class() -> str:
-    """Return ``cpu``, or ``cuda`` and the name of the first visible GPU; does not import torch."""
-    if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
-        return "cpu"
-    query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
-    try:
-        found = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return "cpu"
-    names = found.stdout.strip().splitlines()
-    return f"cuda {names[0]}" if names else "cpu"
 
 
 @cache

@@ -63,7 +63,7 @@ def choose(any_of: Sequence[str]) -> str:
             failures.append(str(error))
         else:
             return source.name
-    raise DataUnavailable("\n".join([f"none of {', '.join(any_of)} can be had", *failures]))
+    raise DataUnavailable("; ".join([f"none of {', '.join(any_of)} can be had", *failures]))
 
 
 def digest(name: str) -> str:
