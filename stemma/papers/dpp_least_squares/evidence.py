@@ -8,7 +8,7 @@ import numpy as np
 from stemma.papers.dpp_least_squares.functions import Targets
 from stemma.papers.dpp_least_squares.inference import stable_multiple
 from stemma.papers.dpp_least_squares.least_squares import fit_path
-from stemma.papers.dpp_least_squares.sampling import Sampler
+from stemma.papers.dpp_least_squares.sampling import Nodes, Sampler
 from stemma.papers.dpp_least_squares.spaces import Array, Space
 from stemma.papers.dpp_least_squares.study import Curves
 
@@ -73,3 +73,38 @@ def exact_bias(space: Space, targets: Targets, sampler: Sampler, n: int) -> Arra
     shift = np.where(regular[:, None, None], fit.shift, 0.0)
     mean = np.einsum("r,rmf->mf", probability, shift)
     return np.asarray(np.linalg.norm(mean, axis=0) / targets.best)
+
+
+def worst_bounded_errors(space: Space, weight: Array, nodes: Nodes, iterations: int = 10) -> Array:
+    """L2 error of the fit to the worst f with sup norm 1 that was found for each sample.
+
+    The adversary sees the sample (f depends on it, as an almost sure bound allows): f is +-1, at
+    the drawn nodes with the signs of a power iteration for the largest coefficients, elsewhere
+    with the sign opposite to the fit.
+    Samples must be stable. Since g = 0 lies in V_m, the result is a lower bound of the largest
+    ratio of C2.
+
+    Args:
+        space: the measure and features.
+        weight: w at each node, shape (N,).
+        nodes: samples, shape (R, n).
+        iterations: of the power iteration.
+
+    Returns:
+        ||f - fhat||, shape (R,).
+    """
+    errors = np.empty(len(nodes))
+    start = np.ones(space.m) / np.sqrt(space.m)
+    for r, sample in enumerate(nodes):
+        rows, scale = space.phi[sample], weight[sample, None] / nodes.shape[1]
+        inverse = rows @ np.linalg.inv(rows.T @ (scale * rows))
+        direction = start
+        for _ in range(iterations):
+            f = np.where(inverse @ direction >= 0, 1.0, -1.0)
+            coefficients = inverse.T @ (scale[:, 0] * f)
+            direction = coefficients / np.linalg.norm(coefficients)
+        fitted = space.phi @ coefficients
+        values = np.where(fitted >= 0, -1.0, 1.0)
+        values[sample] = f
+        errors[r] = np.sqrt(space.mu @ (values - fitted) ** 2)
+    return errors

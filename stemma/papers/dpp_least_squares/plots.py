@@ -43,7 +43,7 @@ def stability_boxes(results: Results, multiples: Sequence[int]) -> Figure:
             for box in boxes["boxes"]:
                 box.set_facecolor(COLOURS[sampler])
         axis.axhline(0.5, color="black", lw=0.8, ls=":")
-        axis.set(title=_title(name, by_sampler), yscale="log", ylim=(1e-4, 2))
+        axis.set(title=_title(name, by_sampler), yscale="log", ylim=(1e-6, 2))
         axis.set_xticks(range(len(multiples)), [f"{r}m" for r in multiples])
     axes[0].set_ylabel("smallest eigenvalue of G")
     _legend(figure, [Patch(color=COLOURS[s]) for s in SAMPLERS])
@@ -81,7 +81,7 @@ def error_curves(results: Results, function: Mapping[str, str], largest: int) ->
         for sampler, curves in by_sampler.items():
             m = curves.sizes[0]
             at = [k for k, n in enumerate(curves.sizes) if n % m == 0 and n <= largest * m]
-            ratio = curves.ratio[:, at, :, 0].transpose(1, 0, 2).reshape(len(at), -1)
+            ratio = curves.ratio[..., 0][:, at].transpose(1, 0, 2).reshape(len(at), -1)
             x = [curves.sizes[k] / m for k in at]
             axis.plot(x, ratio.mean(axis=1), "-", color=COLOURS[sampler])
             axis.plot(x, np.quantile(ratio, 0.95, axis=1), ":", color=COLOURS[sampler])
@@ -124,6 +124,7 @@ def stable_sizes(
     axis.set(
         xscale="log", yscale="log", xlabel="m", ylabel="n*: points until stable in 95 % of draws"
     )
+    _plain_ticks(axis, sorted(set(m.values())))
     axis.legend(fontsize=8)
     return figure
 
@@ -145,6 +146,8 @@ def point_clouds(line: Space, plane: Space, samples: Mapping[str, tuple[Nodes, N
 def uniform_errors(best: Sequence[float], error: Mapping[str, Array], bound: float) -> Figure:
     """L2 error against the best sup-norm error; one point a space, function and sampler.
 
+    The adversary's points stand at 1, the sup norm of its functions.
+
     Args:
         best: best sup-norm errors, length P.
         error: sampler -> largest L2 error over replicates, shape (P,).
@@ -152,8 +155,8 @@ def uniform_errors(best: Sequence[float], error: Mapping[str, Array], bound: flo
     """
     figure, axis = plt.subplots(figsize=(5.5, 4.5))
     x = np.asarray(best)
-    for sampler, values in error.items():
-        axis.plot(x, values, "o", ms=5, alpha=0.7, color=COLOURS[sampler], label=sampler)
+    for (sampler, values), marker in zip(error.items(), "s^o", strict=True):
+        axis.plot(x, values, marker, ms=5, mfc="none", color=COLOURS[sampler], label=sampler)
     ends = np.array([x.min() / 2, x.max() * 2])
     axis.plot(ends, bound * ends, "k-", lw=1, label=f"almost sure bound, {bound:g} x")
     axis.plot(ends, ends, "k:", lw=1, label="equal")
@@ -207,7 +210,6 @@ def _legend(figure: Figure, handles: list[Artist], extra: tuple[str, str] | None
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=8)
 
 
-def _plain_ticks(axis: Axes) -> None:
-    ticks = [1, 2, 4, 10, 20]
+def _plain_ticks(axis: Axes, ticks: Sequence[int] = (1, 2, 4, 10, 20)) -> None:
     axis.set_xticks(ticks, [str(t) for t in ticks])
     axis.minorticks_off()

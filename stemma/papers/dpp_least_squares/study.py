@@ -11,7 +11,7 @@ import torch
 from stemma.papers.dpp_least_squares.functions import Targets
 from stemma.papers.dpp_least_squares.inference import Moments
 from stemma.papers.dpp_least_squares.least_squares import Fit, fit_path
-from stemma.papers.dpp_least_squares.sampling import Sampler, draw
+from stemma.papers.dpp_least_squares.sampling import Nodes, Sampler, draw
 from stemma.papers.dpp_least_squares.spaces import Array, Space
 
 _BATCH_BYTES = {"cpu": 2**28, "cuda": 2**32}
@@ -97,10 +97,12 @@ class Conditioned(NamedTuple):
 
     Attributes:
         ratio: squared error over squared best error, shape (R, F).
+        nodes: the accepted samples, shape (R, n).
         draws: number of draws, the rejected ones included.
     """
 
     ratio: Array
+    nodes: Nodes
     draws: int
 
 
@@ -120,6 +122,7 @@ def run_conditioned(
         RuntimeError: acceptance is so rare that it would take too many rounds.
     """
     accepted: list[Array] = []
+    kept: list[Nodes] = []
     draws = count = 0
     size = min(replicates, _batch_size(space, targets, device))
     for _ in range(_MAX_ROUNDS):
@@ -128,10 +131,11 @@ def run_conditioned(
         good = np.flatnonzero(fit.lambda_min >= 1 - delta)[: replicates - count]
         count += len(good)
         accepted.append(fit.ratio[good])
+        kept.append(nodes[good])
         if count == replicates:
             # Draws after the last one that was needed would not have been made.
             draws += int(good[-1]) + 1
-            return Conditioned(np.concatenate(accepted), draws)
+            return Conditioned(np.concatenate(accepted), np.concatenate(kept), draws)
         draws += size
     raise RuntimeError(f"{space.name}, {sampler.name}: {count} of {draws} samples accepted")
 
