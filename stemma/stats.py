@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import special, stats
 
 Array = NDArray[np.float64]
 
@@ -50,8 +50,7 @@ def mean_interval(x: ArrayLike, confidence: float, method: str = "t") -> Interva
         return _bootstrap((a,), _mean, estimate, confidence)
     if method == "permutation":
         return _invert(_sign_flips(a), estimate, confidence)
-    low, high = stats.t.interval(confidence, a.size - 1, loc=estimate, scale=stats.sem(a))
-    return Interval(estimate, float(low), float(high))
+    return _t_interval(estimate, a.var(ddof=1) / a.size, a.size - 1, confidence)
 
 
 def difference_interval(
@@ -74,8 +73,9 @@ def difference_interval(
         return _bootstrap((a, b), _mean_difference, estimate, confidence)
     if method == "permutation":
         return _invert(_exchanges(a, b), estimate, confidence)
-    ci = stats.ttest_ind(a, b, equal_var=False).confidence_interval(confidence)
-    return Interval(estimate, float(ci.low), float(ci.high))
+    u, v = a.var(ddof=1) / a.size, b.var(ddof=1) / b.size
+    freedom = (u + v) ** 2 / (u**2 / (a.size - 1) + v**2 / (b.size - 1))
+    return _t_interval(estimate, u + v, freedom, confidence)
 
 
 def ratio_interval(
@@ -159,6 +159,11 @@ def holm(p: ArrayLike) -> Array:
 
     adjusted: Array = multipletests(np.asarray(p, dtype=float), method="holm")[1]
     return adjusted
+
+
+def _t_interval(estimate: float, variance: float, freedom: float, confidence: float) -> Interval:
+    half = float(special.stdtrit(freedom, 0.5 + confidence / 2)) * math.sqrt(variance)
+    return Interval(estimate, estimate - half, estimate + half)
 
 
 def _bootstrap(

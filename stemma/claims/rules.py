@@ -99,6 +99,15 @@ class Trend(BaseRule):
     statistic: Literal["slope", "spearman"] = "slope"
     method: MeanMethod = "t"
 
+    @model_validator(mode="after")
+    def _is_calibrated(self) -> Self:
+        if self.statistic == "spearman" and self.method == "t":
+            raise ValueError(
+                "rank correlations over a few levels are too coarse for a t interval; use"
+                " `method: permutation` (6 replicates or more) or `method: bca` (20 or more)"
+            )
+        return self
+
 
 class Correlation(BaseRule):
     """The correlation of the pairs ``x``, ``y`` excludes zero (on the stated side).
