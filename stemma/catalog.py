@@ -274,7 +274,9 @@ def _load(path: Path) -> Paper:
     try:
         paper = Paper.model_validate(raw)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
+        # A misspelt field is also a missing one; the misspelling is what to point at.
+        found = error.errors(include_url=False)
+        first = min(found, key=lambda e: e["type"] != "extra_forbidden")
         where = ".".join(str(part) for part in first["loc"])
         line = _line_of(text, first["loc"])
         raise CatalogError(f"{path}:{line}: {where or 'paper'}: {first['msg']}") from None

@@ -69,7 +69,7 @@ def test_corrupt_mirror_file(house: House, monkeypatch: pytest.MonkeyPatch) -> N
 
     source = data.sources()["risk-slim-mammo"]
     mirror = house.root / "mirror"
-    path = mirror / source.mirror_path
+    path = mirror / source.path
     path.parent.mkdir(parents=True)
     path.write_bytes(b"x" * source.bytes)
     monkeypatch.setenv("STEMMA_DATA_MIRROR", str(mirror))
@@ -105,9 +105,7 @@ def test_why_follows_a_run(house: House) -> None:
     assert done.returncode == 0, done.stderr
     assert "trend holds" in done.stdout
     assert stemma("why", "good").stdout.startswith("hit:")
-    assert stemma("why", "good", "-p", "x=2").stdout == (
-        "miss: parameter x changed from 1 to 2\n"
-    )
+    assert stemma("why", "good", "-p", "x=2").stdout == ("miss: parameter x changed from 1 to 2\n")
     notebook = house.root / "notebooks" / "good.ipynb"
     content = json.loads(notebook.read_text())
     content["cells"][-1]["source"] += "\nprint('more')"
@@ -151,12 +149,12 @@ def test_report_writes_between_the_markers(tmp_path: Path) -> None:
     from stemma.report.reference import END, START
 
     readme = tmp_path / "README.md"
-    readme.write_text(f"before\n{START}\nold\n{END}\nafter\n")
+    readme.write_text(f"before\n{START}\nstale table\n{END}\nafter\n")
     assert stemma("report", "--write", str(readme)).exit_code == 0
     text = readme.read_text()
     assert text.startswith("before\n")
     assert text.endswith("after\n")
-    assert "old" not in text
+    assert "stale table" not in text
     assert "| paper | scale |" in text
 
 

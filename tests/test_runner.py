@@ -21,8 +21,12 @@ from stemma.batch.runner import Finished, Runner
 MARK = "stemma_test_sleeper"
 GOOD = "run.measure('C1', ours=[2, 3, 4, 3, 2], baseline=[0, 1, 0, 1, 0])\nrun.verdicts()"
 # A grandchild that would survive if only the kernel were killed.
-SPAWN = f"import subprocess, sys\nsubprocess.Popen([sys.executable, '-c', 'import time; {MARK}=1; time.sleep(600)'])"
-HANG_IN_C = "import ctypes\nctypes.PyDLL(None).sleep(600)  # holds the GIL: no interrupt gets through"
+SPAWN = f"""
+import subprocess, sys
+subprocess.Popen([sys.executable, "-c", "import time; {MARK} = 1; time.sleep(600)"])
+"""
+# PyDLL keeps the GIL, so that no interrupt gets through.
+HANG_IN_C = "import ctypes\nctypes.PyDLL(None).sleep(600)"
 LONG = "import time\ntime.sleep(600)"
 
 
@@ -51,9 +55,7 @@ def run(*slugs: str, timeout: float | None = None, jobs: int = 2) -> dict[str, F
 
 
 def sleepers() -> list[int]:
-    return [
-        p.pid for p in psutil.process_iter() if any(MARK in a for a in _command(p))
-    ]
+    return [p.pid for p in psutil.process_iter() if any(MARK in a for a in _command(p))]
 
 
 def _command(process: psutil.Process) -> list[str]:

@@ -152,15 +152,22 @@ def claims_table(finished: Finished) -> Table:
     """Return one run's claims: the paper's value, what was measured, the verdict."""
     paper = finished.planned.paper
     note = " (cached)" if finished.cached else ""
-    scale = finished.planned.spec.scale
-    table = Table(title=f"{paper.title}: scale {scale}{note}", show_lines=True)
-    table.add_column("claim", no_wrap=True)
-    for name in ("statement", "paper", "measured here", "verdict", "why"):
-        table.add_column(name, overflow="fold")
-    results = finished.result.claims if finished.result else []
-    for row in claim_rows(paper, results):
-        verdict = Text(row.verdict.value, style=COLOURS[row.verdict])
-        table.add_row(row.claim, row.statement, row.paper, row.measured, verdict, row.reason)
+    table = _stack(f"{paper.title}: scale {finished.planned.spec.scale}{note}")
+    for row in claim_rows(paper, finished.result.claims if finished.result else []):
+        lines = [row.statement, f"paper: {row.paper}"]
+        if row.measured:
+            lines.append(f"measured here: {row.measured}")
+        verdict = Text(row.verdict.value, style=f"bold {COLOURS[row.verdict]}")
+        table.add_row(row.claim, verdict, Text("\n".join([*lines, row.reason])))
+    return table
+
+
+def _stack(title: str) -> Table:
+    """Return a table of few columns, the last one wide: it reads well in 80 columns too."""
+    table = Table(title=title, title_justify="left", show_header=False, show_lines=True)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column()
     return table
 
 
@@ -186,19 +193,19 @@ def paper_page(paper: Paper, console: Console) -> None:
 
 
 def _claims(paper: Paper) -> Table:
-    table = Table(title="Claims", show_lines=True)
-    for name in ("id", "statement", "paper's value", "where", "rule", "tested at"):
-        table.add_column(name, overflow="fold")
+    table = _stack("Claims")
     for claim in paper.claims:
         tested = ", ".join(f"{scale} ({claim.scales[scale]})" for scale in claim.scales)
-        table.add_row(
-            claim.id,
+        lines = [
             claim.statement,
-            f"{claim.paper_value} {claim.unit}".strip(),
-            claim.where,
-            claim.rule.kind if claim.rule else "",
-            tested or "not tested",
-        )
+            f"paper: {claim.paper_value} {claim.unit}".strip(),
+            f"where: {claim.where}",
+            f"statistic: {claim.statistic}",
+            f"tested at: {tested or 'no scale'}",
+            *(f"not at {scale}: {why}" for scale, why in claim.untested.items()),
+        ]
+        rule = claim.rule.kind if claim.rule else ""
+        table.add_row(claim.id, rule, Text("\n".join(lines)))
     return table
 
 
