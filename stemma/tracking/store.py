@@ -2,13 +2,11 @@
 
 import logging
 import os
-import sqlite3
-import subprocess
 import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,12 +21,9 @@ if TYPE_CHECKING:
 _SQLITE = "sqlite:///"
 _HEALTH_SECONDS = 5.0
 _LOCK_SECONDS = 300.0
-# Telemetry off: laboratories are often closed networks. MLflow's own seven retries make a dead
-# server hang for minutes; two are enough, since `sync` repairs what was missed.
-_QUIET = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "DO_NOT_TRACK": "true",
-}
+# Laboratories are often closed networks.
+_QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
+# MLflow's own seven retries let a dead server hang for minutes, and `sync` repairs what is missed.
 _PATIENCE = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
@@ -100,10 +95,10 @@ def _check_writable(database: Path) -> None:
 
 
 def open_client(uri: str) -> "MlflowClient":
-    """Open the store; create or migrate its schema first, one process at a time.
+    """Open the store, creating or migrating its schema, one process at a time.
 
     MLflow 3.17 creates a SQLite schema without a lock: several processes on a fresh file break it
-    for ever. So everyone passes here.
+    for ever. So everyone passes here. A schema that lacks tables is migrated by MLflow itself.
 
     Raises:
         TrackingError: the store cannot be opened.
@@ -119,8 +114,10 @@ def open_client(uri: str) -> "MlflowClient":
         except MlflowException as error:
             if "out-of-date database schema" not in error.message:
                 raise
-            _migrate(uri)
-            client = MlflowClient(tracking_uri=uri)
+            raise TrackingError(
+                f"{uri} was made by another version of MLflow:"
+                f" back it up and run `mlflow db upgrade {uri}`"
+            ) from None
         client.search_experiments(max_results=1)
         return client
 
@@ -150,25 +147,6 @@ def mending(uri: str) -> Iterator[None]:
     except Exception as error:
         line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise TrackingError(f"MLflow at {uri} failed: {line}") from error
-
-
-def _migrate(uri: str) -> None:
-    database = _database(uri)
-    if database is None:
-        raise TrackingError(
-            f"the schema of {uri} is not that of the installed MLflow:"
-            f" back it up and run `mlflow db upgrade {uri}`"
-        )
-    backup = database.with_name(f"{database.name}.before-upgrade")
-    with closing(sqlite3.connect(database)) as old, closing(sqlite3.connect(backup)) as new:
-        old.backup(new)
-    command = [sys.executable, "-m", "mlflow", "db", "upgrade", uri]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise TrackingError(
-            f"cannot upgrade {database} ({last}): move it away and run `stemma sync`"
-        )
 
 
 def ui_command(uri: str, host: str, port: int) -> list[str]:
