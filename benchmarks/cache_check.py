@@ -25,7 +25,8 @@ for planned in plan(sys.argv[1:], "small", {}, batch="benchmark"):
     spec.write(planned.folder / "spec.json")
     shared = spec.model_dump(include=set(Result.model_fields) & set(type(spec).model_fields))
     Result(
-        **shared, outcome=State.SUCCEEDED, evidence={}, claims=[], checks=[], figures=[],
+        **shared, outcome=State.SUCCEEDED, evidence={},
+        rules=planned.paper.rules_digest, claims=[], checks=[], figures=[],
         tables=[], models=[], started=time.time(), seconds=0.0, cells=[],
     ).write(planned.folder / "result.json")
 """

@@ -4,6 +4,7 @@ A paper's folder is its slug with underscores for hyphens, so that it can be imp
 """
 
 import difflib
+import hashlib
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
@@ -238,6 +239,14 @@ class Paper(_Model):
             except ValueError as error:
                 raise ParameterError(f"{self.slug}: parameter `{name}` {error}") from None
         return values
+
+    @property
+    def rules_digest(self) -> str:
+        """Sha256 of the claims' rules and settings: verdicts of other rules are out of date."""
+        rules = [
+            c.model_dump_json(include={"id", "rule", "scales", "untested"}) for c in self.claims
+        ]
+        return hashlib.sha256("\n".join(rules).encode()).hexdigest()
 
     def judge(self, scale: Scale, evidence: Evidence) -> list[ClaimResult]:
         """Return the verdict on every claim at ``scale``, given the evidence of one run."""

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 BAD_INPUT = 2
 INTERRUPTED = 130
+UI_HOST, UI_PORT = "127.0.0.1", 5000
+UI_ADDRESS = f"http://{UI_HOST}:{UI_PORT}"
 
 _scale = click.option(
     "--scale",
@@ -118,6 +120,8 @@ def run(
 
 
 def _execute(planned: "Sequence[Planned]", jobs: int) -> "tuple[list[Finished], bool]":
+    from contextlib import nullcontext
+
     from rich.console import Console
 
     from stemma.batch.runner import Runner
@@ -130,7 +134,7 @@ def _execute(planned: "Sequence[Planned]", jobs: int) -> "tuple[list[Finished], 
 
         uri = tracking.tracking_uri()
         tracking.check_reachable(uri)
-        with console.status("Opening MLflow") if console.is_terminal else console:
+        with console.status("Opening MLflow") if console.is_terminal else nullcontext():
             tracker = tracking.Tracker(uri)
     try:
         with BatchDisplay(console) as display:
@@ -155,7 +159,21 @@ def _print_results(finished: "Sequence[Finished]") -> None:
             console.print(f"log: {f.planned.folder / 'log.txt'}", soft_wrap=True)
             continue
         console.print(claims_table(f))
-        console.print(f"notebook and figures: {f.planned.folder}", soft_wrap=True)
+        console.print(f"notebook and figures: {f.planned.folder}", soft_wrap=True, highlight=False)
+        if link := _mlflow_link(f):
+            console.print(f"in MLflow (after `stemma ui`): {link}", soft_wrap=True, highlight=False)
+
+
+def _mlflow_link(finished: "Finished") -> str | None:
+    """Return where the run stands in MLflow: on its server, or on the one of `stemma ui`."""
+    from stemma import tracking
+    from stemma.batch.records import Spec
+
+    ids = Spec.read(finished.planned.folder / "spec.json").mlflow
+    if ids is None:
+        return None
+    server = ids.tracking_uri if ids.tracking_uri.startswith("http") else UI_ADDRESS
+    return tracking.run_link(server, ids.experiment_id, ids.run_id)
 
 
 @main.command()
@@ -171,8 +189,8 @@ def why(slug: str, scale: "Scale", parameters: Sequence[str]) -> None:
 
 
 @main.command()
-@click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", type=int, default=5000, show_default=True)
+@click.option("--host", default=UI_HOST, show_default=True)
+@click.option("--port", type=int, default=UI_PORT, show_default=True)
 def ui(host: str, port: int) -> None:
     """Open the MLflow server on the store of the runs."""
     import os

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from house import House
+from house import House, minimal_paper
 
+from stemma import catalog
 from stemma.batch.plan import Planned, plan
 from stemma.batch.records import Failure, RunState, State
 from stemma.batch.runner import Finished, Runner
@@ -216,3 +217,17 @@ def test_another_process_holding_the_run_is_refused(house: House, tmp_path: Path
     folder = house.out("good")
     with FileLock(folder / ".lock"), pytest.raises(RunError, match="another process"):
         plan(["good"], "small", {}, batch="test", force=True)
+
+
+def test_changed_rules_judge_stored_evidence_anew(house: House) -> None:
+    house.paper("good", [GOOD])
+    run("good")
+    claims = minimal_paper("good")["claims"]
+    assert isinstance(claims, list)
+    claims[0]["rule"] = {"kind": "difference", "direction": "less"}
+    house.write_yaml("good", {"claims": claims})
+    catalog.clear_cache()
+    again = run("good")["good"]
+    assert again.cached
+    assert again.result is not None
+    assert [c.verdict for c in again.result.claims] == ["contradicted"]

@@ -70,11 +70,15 @@ def out_folder(slug: str, run_key: str) -> Path:
     return paths.runs() / "out" / slug / run_key[:16]
 
 
-def cached(folder: Path, run_key: str) -> Result | None:
-    """Return the result in ``folder`` if it is a completed run of this very key."""
+def cached(paper: Paper, folder: Path, run_key: str) -> Result | None:
+    """Return the result in ``folder`` if it is a completed run of this very key.
+
+    Rules are no part of the key: changed rules judge the stored evidence anew.
+    """
     result = _read(folder / "result.json")
-    complete = result is not None and result.outcome is State.SUCCEEDED and result.key == run_key
-    return result if complete else None
+    if result is None or result.outcome is not State.SUCCEEDED or result.key != run_key:
+        return None
+    return result.judged_by(paper)
 
 
 def _ready(slug: str) -> Paper:
@@ -132,7 +136,7 @@ def _plan_one(
         paper_version=paper.version,
         fingerprint=fingerprint(),
     )
-    return Planned(paper, spec, folder, None if force else cached(folder, run_key))
+    return Planned(paper, spec, folder, None if force else cached(paper, folder, run_key))
 
 
 def why(slug: str, scale: Scale, overrides: Mapping[str, str]) -> list[str]:
@@ -151,7 +155,8 @@ def why(slug: str, scale: Scale, overrides: Mapping[str, str]) -> list[str]:
 def latest_result(slug: str, scale: Scale) -> Result | None:
     """Return the result of the latest completed run of a paper at a scale."""
     folder = _latest(slug, scale)
-    return None if folder is None else _read(folder / "result.json")
+    result = _read(folder / "result.json") if folder else None
+    return result.judged_by(catalog.load(slug)) if result else None
 
 
 def _latest(slug: str, scale: Scale) -> Path | None:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from stemma import files
-from stemma.catalog import Scale, Value
+from stemma.catalog import Paper, Scale, Value
 from stemma.claims import ClaimResult
 
 SCHEMA_VERSION: Literal[1] = 1
@@ -120,6 +120,7 @@ class Result(_Record):
     device: str
     fingerprint: dict[str, str]
     evidence: dict[str, dict[str, dict[str, Any]]]
+    rules: str
     claims: list[ClaimResult]
     checks: list[dict[str, Any]]
     figures: list[dict[str, str]]
@@ -128,3 +129,10 @@ class Result(_Record):
     started: float
     seconds: float
     cells: list[CellTiming]
+
+    def judged_by(self, paper: Paper) -> "Result":
+        """Return this result with the verdicts of the paper's present rules."""
+        if self.rules == paper.rules_digest or self.outcome is not State.SUCCEEDED:
+            return self
+        verdicts = paper.judge(self.scale, self.evidence)
+        return self.model_copy(update={"claims": verdicts, "rules": paper.rules_digest})

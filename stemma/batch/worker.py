@@ -184,6 +184,7 @@ def _result(
         device=spec.device,
         fingerprint=spec.fingerprint,
         evidence=evidence,
+        rules=paper.rules_digest,
         claims=paper.judge(spec.scale, evidence) if succeeded else [],
         checks=_of_kind(events, "check"),
         figures=_of_kind(events, "figure"),

@@ -23,7 +23,7 @@ def promote(slug: str, scale: Scale) -> Path:
 
     Raises:
         CatalogError: unknown slug.
-        RunError: there is no completed run, or it was made from uncommitted changes.
+        RunError: there is no completed run.
     """
     catalog.load(slug)
     result = latest_result(slug, scale)
@@ -38,9 +38,10 @@ def promote(slug: str, scale: Scale) -> Path:
 
 
 def references() -> list[Result]:
-    """Return the committed reference results, by slug and scale."""
-    found = [Result.read(path) for path in sorted(folder().glob("*.json"))]
-    return sorted(found, key=lambda r: (r.slug, catalog.SCALES.index(r.scale)))
+    """Return the committed reference results, judged by the present rules, by slug and scale."""
+    stored: list[Result] = [Result.read(path) for path in sorted(folder().glob("*.json"))]
+    judged = [result.judged_by(catalog.load(result.slug)) for result in stored]
+    return sorted(judged, key=lambda r: (r.slug, catalog.SCALES.index(r.scale)))
 
 
 def results_markdown() -> str:
