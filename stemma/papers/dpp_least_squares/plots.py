@@ -124,7 +124,8 @@ def stable_sizes(
     axis.set(
         xscale="log", yscale="log", xlabel="m", ylabel="n*: points until stable in 95 % of draws"
     )
-    _plain_ticks(axis, sorted(set(m.values())))
+    _plain_ticks(axis, (5, 10, 20, 50, 100, 200))
+    axis.set_xlim(d[0] / 1.2, d[-1] * 1.2)
     axis.legend(fontsize=8)
     return figure
 

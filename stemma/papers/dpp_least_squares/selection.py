@@ -32,8 +32,10 @@ def best_of(draws: int, lambda_min: Array, *others: Array) -> tuple[Array, ...]:
 def remove_greedily(space: Space, weight: Array, nodes: Nodes, floor: float) -> NDArray[np.bool_]:
     """Drop points one by one while the Gram matrix of the rest keeps lambda_min >= ``floor``.
 
-    The point that matters least to the smallest eigenvalue (to first order) goes first; a
-    replicate stops at the first removal that would cross the floor, or at m points.
+    With k points left after a removal, M = (sum of all rows' outer products) - floor k I must stay
+    positive definite without the removed row a, that is a.M^-1 a < 1. Among the points that allow
+    this, the one that raises trace(M^-1) least goes; a replicate stops when no point allows it, or
+    at m points.
 
     Args:
         space: the measure and features.
@@ -47,21 +49,23 @@ def remove_greedily(space: Space, weight: Array, nodes: Nodes, floor: float) -> 
     rows = (np.sqrt(weight)[:, None] * space.phi)[nodes]
     kept = np.ones(nodes.shape, dtype=bool)
     total = rows.transpose(0, 2, 1) @ rows
-    values, vectors = np.linalg.eigh(total)
-    active = values[:, 0] / nodes.shape[1] >= floor
-    replicates = np.arange(len(nodes))
+    stable = np.linalg.eigvalsh(total)[:, 0] / nodes.shape[1] >= floor
+    active = np.flatnonzero(stable)
     for left in range(nodes.shape[1] - 1, space.m - 1, -1):
-        scores = ((rows @ vectors[:, :, :1])[:, :, 0]) ** 2
-        candidate = np.where(kept, scores, np.inf).argmin(axis=1)
-        row = rows[replicates, candidate]
-        smaller = total - row[:, :, None] * row[:, None, :]
-        new_values, new_vectors = np.linalg.eigh(smaller)
-        active &= new_values[:, 0] / left >= floor
-        if not active.any():
+        inverse = np.linalg.inv(total[active] - floor * left * np.eye(space.m))
+        images = rows[active] @ inverse
+        leverage = (images * rows[active]).sum(axis=2)
+        allowed = kept[active] & (leverage < 1)
+        cost = np.full(leverage.shape, np.inf)
+        cost[allowed] = (images**2).sum(axis=2)[allowed] / (1 - leverage[allowed])
+        chosen = cost.argmin(axis=1)
+        possible = allowed.any(axis=1)
+        active, chosen = active[possible], chosen[possible]
+        if not active.size:
             break
-        kept[replicates[active], candidate[active]] = False
-        total[active] = smaller[active]
-        vectors[active] = new_vectors[active]
+        kept[active, chosen] = False
+        row = rows[active, chosen]
+        total[active] -= row[:, :, None] * row[:, None, :]
     return kept
 
 
