@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from provenance import query_test
 
@@ -72,3 +73,8 @@ def relabelled_nulls(
             for _ in range(draws)
         ]
     )
+
+
+def uniformity(p: Array) -> float:
+    """Return the p-value of the Kolmogorov-Smirnov test of null p-values against U(0, 1)."""
+    return float(stats.kstest(p, "uniform").pvalue)
