@@ -122,10 +122,10 @@ def pair_correlation_p(space: Space, nodes: Nodes, bins: int, rng: np.random.Gen
     vectors = np.sqrt(space.mu)[:, None] * space.phi
     mass = np.cumsum((vectors**2).sum(axis=1)) / m
     bin_of = np.minimum((mass * bins).astype(int), bins - 1)
-    member = np.eye(bins)[bin_of]
-    kernel = vectors @ vectors.T
-    pairs = np.outer(np.diag(kernel), np.diag(kernel)) - kernel**2
-    expected = (member.T @ pairs @ member).ravel() * replicates / (m * (m - 1))
+    blocks = np.stack([vectors[bin_of == b].T @ vectors[bin_of == b] for b in range(bins)])
+    masses = np.trace(blocks, axis1=1, axis2=2)
+    pairs = np.outer(masses, masses) - np.einsum("apq,bpq->ab", blocks, blocks)
+    expected = pairs.ravel() * replicates / (m * (m - 1))
     order = rng.random((replicates, m)).argsort(axis=1)[:, :2]
     first, second = np.take_along_axis(nodes, order, axis=1).T
     observed = np.bincount(bin_of[first] * bins + bin_of[second], minlength=bins * bins)

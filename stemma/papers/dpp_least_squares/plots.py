@@ -35,7 +35,7 @@ def stability_boxes(results: Results, multiples: Sequence[int]) -> Figure:
                 [np.maximum(curves.lambda_min[:, k].ravel(), 1e-9) for k in at],
                 positions=np.arange(len(at)) + (j - 1.5) * width,
                 widths=0.9 * width,
-                whis=(5, 95),
+                whis=(5, 95),  # codespell:ignore whis
                 showfliers=False,
                 patch_artist=True,
                 medianprops={"color": "black"},

@@ -95,10 +95,10 @@ def multivariate_space(kind: str, dimension: int, degree: int, n_nodes: int) -> 
             + 1: the hyperbolic cross).
         dimension: d.
         degree: the largest degree in one variable.
-        n_nodes: wanted size of the grid; every axis has at least degree + 1 nodes, which keeps
-            the basis exactly orthonormal.
+        n_nodes: wanted size of the grid; every axis has at least degree + 2 nodes: degree + 1
+            keep the basis orthonormal, one more keeps functions of one variable out of V_m.
     """
-    per_axis = max(degree + 1, round(n_nodes ** (1 / dimension)))
+    per_axis = max(degree + 2, round(n_nodes ** (1 / dimension)))
     x, mu, phi = _legendre(degree, per_axis)
     grid = np.array(list(product(range(per_axis), repeat=dimension)))
     indices = [
