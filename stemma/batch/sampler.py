@@ -62,15 +62,17 @@ class SystemSampler:
         self._thread.start()
 
     def stop(self) -> None:
-        """Append a last sample, so that short runs have one, and end the thread."""
+        """End the thread; a run shorter than the interval gets its one sample now."""
         self._stop.set()
         self._thread.join(_STOP_SECONDS)
 
     def _loop(self) -> None:
+        sampled = False
         try:
-            while not self._stop.wait(self._interval):
+            # The kernel is gone when a run stops, so a last sample would show an idle worker.
+            while not (self._stop.wait(self._interval) and sampled):
                 self._sample()
-            self._sample()
+                sampled = True
         except psutil.NoSuchProcess:
             return
         except OSError as error:

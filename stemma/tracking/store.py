@@ -24,10 +24,11 @@ _LOCK_SECONDS = 300.0
 # Laboratories are often closed networks.
 _QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
 # MLflow's own seven retries let a dead server hang for minutes, and `sync` repairs what is missed.
-_PATIENCE = {
+_TERSE = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 
 
@@ -104,11 +105,10 @@ def open_client(uri: str) -> "MlflowClient":
         TrackingError: the store cannot be opened.
     """
     be_quiet()
-    with mending(uri), locked(uri):
-        from mlflow import MlflowClient
-        from mlflow.exceptions import MlflowException
+    from mlflow import MlflowClient  # takes seconds, so not under the lock
+    from mlflow.exceptions import MlflowException
 
-        logging.getLogger("alembic").setLevel(logging.WARNING)
+    with mending(uri), locked(uri):
         try:
             client = MlflowClient(tracking_uri=uri)
         except MlflowException as error:
@@ -123,9 +123,11 @@ def open_client(uri: str) -> "MlflowClient":
 
 
 def be_quiet() -> None:
-    """Set MLflow's environment for this process and its children; values already set stay."""
-    for name, value in (_QUIET | _PATIENCE).items():
+    """Keep MLflow from calling home, hanging and chatting; variables already set stay."""
+    for name, value in (_QUIET | _TERSE).items():
         os.environ.setdefault(name, value)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
 
 
 @contextmanager
@@ -145,6 +147,8 @@ def mending(uri: str) -> Iterator[None]:
     except TrackingError:
         raise
     except Exception as error:
+        if _is_server(uri):
+            _check_server(uri)  # says it better, if the server is gone
         line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise TrackingError(f"MLflow at {uri} failed: {line}") from error
 

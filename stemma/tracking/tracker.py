@@ -65,6 +65,7 @@ class Tracker:
         self._batches: dict[str, str] = {}
         self._experiments: dict[str, str] = {}
         self._retry_at = 0.0
+        self._warned = False
 
     def __enter__(self) -> Self:
         return self
@@ -140,7 +141,9 @@ class Tracker:
                     run.feed.flush(self.client, run.run_id)
             except TrackingError as error:
                 self._retry_at = now + _RETRY_SECONDS
-                _log.warning("%s; its metrics are kept and sent later", error)
+                if not self._warned:
+                    _log.warning("%s; metrics are kept and sent later", error)
+                self._warned = True
 
     def finish(self, folder: Path) -> None:
         """Log what a finished run left and end it in MLflow per its ``state.json``.
