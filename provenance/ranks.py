@@ -200,10 +200,9 @@ def _bootstrap(x: Array, y: Array, resamples: int, seed: int) -> tuple[float, fl
 def _asymptotic(rho: float, freedom: int, sign: float) -> float:
     df = freedom - 1
     directed = abs(rho) if sign == 0 else sign * rho
-    directed = min(max(directed, -1.0), 1.0)
-    t = np.inf * np.sign(directed)
-    if abs(directed) < 1:
-        t = directed * np.sqrt(df / (1 - directed * directed))
+    # rho = 1 up to rounding is the strongest evidence there is, not a division by zero.
+    directed = float(np.clip(directed, -1 + 1e-15, 1 - 1e-15))
+    t = directed * np.sqrt(df / (1 - directed * directed))
     sides = np.log10(2.0) if sign == 0 else 0.0
     return float(min(0.0, log10_t_sf(float(t), df) + sides))
 

@@ -1,7 +1,7 @@
 """The reshuffle test: does a text prefer the model of the true order to re-runs in other orders?
 
 The last phase of training is run again m times on reshuffled data from the same checkpoint and
-optimiser state, and once in the true order; under the null hypothesis the m + 1 scores of the
+optimizer state, and once in the true order; under the null hypothesis the m + 1 scores of the
 suspect's text are exchangeable.
 """
 

@@ -28,7 +28,7 @@ class Transcript:
     Attributes:
         rows: token ids of each example, shape (n, length), filled up with ``PAD``; or ids of
             the examples, shape (n, 1).
-        positions: position (example counter or optimiser step) at which each row was seen,
+        positions: position (example counter or optimizer step) at which each row was seen,
             shape (n,); ties are allowed.
         strata: label of the part within which the order was shuffled (curriculum stage, epoch),
             shape (n,); one stratum by default.

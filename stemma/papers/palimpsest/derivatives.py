@@ -18,7 +18,7 @@ def fine_tunes(
     recipe: Recipe,
     rng: np.random.Generator,
 ) -> dict[float, PreTrainedModel]:
-    """Fine-tune once over ``rows`` with a fresh optimiser, keeping a copy after each amount.
+    """Fine-tune once over ``rows`` with a fresh optimizer, keeping a copy after each amount.
 
     At a constant learning rate the copy after an amount is the model that a fine-tune of that
     amount would have given.

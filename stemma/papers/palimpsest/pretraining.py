@@ -58,7 +58,7 @@ class Checkpoint:
     Attributes:
         done: examples seen so far.
         model: the weights there; never trained further, only copied.
-        state: the optimiser's state; None before the first step.
+        state: the optimizer's state; None before the first step.
     """
 
     done: int
