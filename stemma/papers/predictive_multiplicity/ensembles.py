@@ -64,7 +64,7 @@ def fit_many(
         value: Array = total / task.people + (penalty * w * w).sum(axis=1)
         return value
 
-    w: Array = np.zeros((len(ridge), width)) if start is None else start.copy()
+    w = np.zeros((len(ridge), width)) if start is None else start.copy()
     diagonal = np.arange(width)
     for _ in range(100):
         risk = expit(w @ x.T)
@@ -75,8 +75,8 @@ def fit_many(
         packed = (risk * (1 - risk) * counts) @ outer / task.people
         hessian[:, upper[0], upper[1]] = hessian[:, upper[1], upper[0]] = packed
         hessian[:, diagonal, diagonal] += 2 * penalty + 1e-12
-        step = np.linalg.solve(hessian, gradient[..., None])[..., 0]
-        w = np.asarray(w - _step_sizes(objective, w, step)[:, None] * step, dtype=np.float64)
+        step: Array = np.asarray(np.linalg.solve(hessian, gradient[..., None])[..., 0], dtype=float)
+        w = w - _step_sizes(objective, w, step)[:, None] * step
     return w
 
 

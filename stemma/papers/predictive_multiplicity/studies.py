@@ -21,6 +21,12 @@ def pool_width(analysis: Analysis, pool: Pool, level: Level) -> float:
     return float(np.average(np.ptp(ranges, axis=1), weights=analysis.people))
 
 
+def bootstrap_ranges(analysis: Analysis, level: Level, refits: int, seed: int) -> Array:
+    """Ranges of the picked rows within one filtered bootstrap ensemble, shape (k, 2)."""
+    pool = ensembles.bootstrap_refits(analysis.task, refits, seed)
+    return pool.competing(analysis.tau(level)).ranges(analysis.risk)[analysis.picked]
+
+
 def ensemble_widths(
     analysis: Analysis, level: Level, refits: int, seeds: Sequence[int]
 ) -> list[float]:
