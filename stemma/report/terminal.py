@@ -210,14 +210,21 @@ def _claims(paper: Paper) -> Table:
 
 
 def _parameters(paper: Paper) -> Table:
-    table = Table(title="Parameters (-p name=value)")
-    for name in ("name", "type", *SCALES, "allowed", "help"):
-        table.add_column(name, overflow="fold")
+    table = _stack("Parameters (-p name=value)")
     for p in paper.parameters:
-        values = (str(p.default_at(scale)) for scale in SCALES)
         unit = f" ({p.unit})" if p.unit else ""
-        table.add_row(p.name, p.type, *values, _allowed(p), p.help + unit)
+        lines = [p.help + unit, _defaults(p)]
+        if allowed := _allowed(p):
+            lines.append(f"allowed: {allowed}")
+        table.add_row(p.name, p.type, Text("\n".join(lines)))
     return table
+
+
+def _defaults(parameter: Parameter) -> str:
+    """Return the default of small, and those of the other scales where they differ."""
+    small = parameter.default_at("small")
+    others = {s: parameter.default_at(s) for s in SCALES if parameter.default_at(s) != small}
+    return "; ".join([f"default: {small}", *(f"{scale}: {v}" for scale, v in others.items())])
 
 
 def _allowed(parameter: Parameter) -> str:
