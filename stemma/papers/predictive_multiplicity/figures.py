@@ -15,7 +15,7 @@ Bounds = Mapping[tuple[str, Level, float], tuple[float, float]]
 
 
 def _panels(names: Sequence[str], height: float = 3.2) -> tuple[Figure, list[Axes]]:
-    columns = min(3, len(names))
+    columns = 2 if len(names) == 4 else min(3, len(names))
     rows = -(-len(names) // columns)
     figure, axes = plt.subplots(
         rows, columns, figsize=(4.2 * columns, height * rows), squeeze=False, layout="constrained"
@@ -33,7 +33,7 @@ def multiplicity_curves(
     deltas: Sequence[float],
     bounds: Bounds,
 ) -> Figure:
-    """Ambiguity (lines) and discrepancy (bars from incumbent to bound) against delta."""
+    """Ambiguity (lines) and discrepancy (tick: incumbent, bar: up to the bound) against delta."""
     figure, axes = _panels(list(analyses))
     for axis, (name, found) in zip(axes, analyses.items(), strict=True):
         for k, level in enumerate(levels):
@@ -44,7 +44,8 @@ def multiplicity_curves(
                     low, high = bounds[name, level, delta]
                     # A little sideways, so that the bars of several eps do not hide each other.
                     x = delta + 0.004 * (k - 1)
-                    axis.vlines(x, low, high, color=f"C{k}", alpha=0.5, linewidth=4)
+                    if high < found.ambiguity(level, delta):
+                        axis.vlines(x, low, high, color=f"C{k}", alpha=0.5, linewidth=4)
                     axis.plot(x, low, color=f"C{k}", marker="_", markersize=9)
         axis.set(xlabel="delta", ylim=(-0.03, 1.05))
     axes[0].set_ylabel("share of people")
@@ -107,7 +108,15 @@ def path_curves(found: Analysis, grid: Array, values: Array, picked: Array, leve
     for row, curve in zip(picked, values, strict=True):
         axis.plot(grid, curve, marker=".", label=f"baseline {found.risk[row]:.2f}")
     axis.axhline(found.tau(level), color="k", linestyle="--", linewidth=0.8)
-    axis.text(0.99, found.tau(level), f"L0 + {level}", ha="right", va="bottom", fontsize=8)
+    axis.text(
+        0.99,
+        found.tau(level),
+        f"L0 + {level}",
+        ha="right",
+        va="bottom",
+        fontsize=8,
+        backgroundcolor="white",
+    )
     axis.set(xlabel="risk the candidate gives this person", ylabel="loss of the candidate")
     axis.set_ylim(found.loss * 0.97, found.loss + 6 * level.eps(found.loss))
     axis.legend(fontsize=7)

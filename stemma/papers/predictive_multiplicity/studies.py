@@ -24,7 +24,8 @@ def pool_width(analysis: Analysis, pool: Pool, level: Level) -> float:
 def bootstrap_ranges(analysis: Analysis, level: Level, refits: int, seed: int) -> Array:
     """Ranges of the picked rows within one filtered bootstrap ensemble, shape (k, 2)."""
     pool = ensembles.bootstrap_refits(analysis.task, refits, seed)
-    return pool.competing(analysis.tau(level)).ranges(analysis.risk)[analysis.picked]
+    ranges: Array = pool.competing(analysis.tau(level)).ranges(analysis.risk)[analysis.picked]
+    return ranges
 
 
 def ensemble_widths(
@@ -53,9 +54,11 @@ def group_means(analysis: Analysis, level: Level, member: np.ndarray) -> tuple[f
     )
 
 
-def people_statistics(task: Task, level: Level, delta: float, columns: Sequence[str]) -> Array:
+def people_statistics(
+    task: Task, level: Level, delta: float, columns: Sequence[str], device: str = "cpu"
+) -> Array:
     """Ambiguity, then for each binary column the mean width at 1 less that at 0; shape (1 + q,)."""
-    found = analyse(task, [level])
+    found = analyse(task, [level], device=device)
     members = [task.rows[:, task.columns.index(name)] == 1 for name in columns]
     means = [group_means(found, level, member) for member in members]
     return np.array([found.ambiguity(level, delta), *(a - b for a, b in means)])
