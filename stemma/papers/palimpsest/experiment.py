@@ -1,6 +1,6 @@
 """One Alice with everything made from her: the jobs that the notebook runs for each seed."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,9 +60,17 @@ class Design:
             positions=2 * self.length,
         )
 
-    def train(self, rows: Rows, order: NDArray[np.int64], hidden: int | None = None) -> Alice:
-        """Train an Alice in the given order."""
-        return pretrain(self.config(hidden), self.init_seed, rows, order, self.recipe, self.shares)
+    def train(
+        self,
+        rows: Rows,
+        order: NDArray[np.int64],
+        hidden: int | None = None,
+        after_step: Callable[[PreTrainedModel, int], object] | None = None,
+    ) -> Alice:
+        """Train an Alice in the given order, with checkpoints before each share of the end."""
+        return pretrain(
+            self.config(hidden), self.init_seed, rows, order, self.recipe, self.shares, after_step
+        )
 
 
 def fine_tune_name(amount: float) -> str:
@@ -101,7 +109,7 @@ class Observed:
 
     Attributes:
         temperature: text of Alice's own model, by sampling temperature.
-        tuned: text of each fine-tune.
+        tuned: text of the two smallest fine-tunes.
         adapted: the same after every candidate was adapted to it.
         share: text of Alice's own model under re-runs of each share of the run.
         halved: the same experiment with a model of half the width.
@@ -142,7 +150,7 @@ def observe(
 
     main = candidates(alice, design.share, corpus.alice, design.reshuffles, rng)
     temperature = {t: candidate_scores(main, text_of(alice.model, t)) for t in design.temperatures}
-    texts = {a: text_of(bobs[fine_tune_name(a)]) for a in sorted(design.amounts)}
+    texts = {a: text_of(bobs[fine_tune_name(a)]) for a in sorted(design.amounts)[:2]}
     own = text_of(alice.model)
     share = {design.share: candidate_scores(main[: design.reshuffles_sweep + 1], own)}
     for f in sorted(set(design.shares) - {design.share}):
@@ -153,7 +161,7 @@ def observe(
     return Observed(
         temperature=temperature,
         tuned={a: candidate_scores(main, text) for a, text in texts.items()},
-        adapted={a: candidate_scores(main, texts[a], design.recipe) for a in sorted(texts)[:2]},
+        adapted={a: candidate_scores(main, text, design.recipe) for a, text in texts.items()},
         share=dict(sorted(share.items())),
         halved=candidate_scores(halves, text_of(half.model)),
         sibling=candidate_scores(main, text_of(sibling)),
