@@ -196,12 +196,12 @@ def test_observation_of_one_alice(
     ]
     assert len({weights_digest(m) for m in bobs.values()}) == 6
     seen = experiment.observe(small, run, bobs, sibling, corpus, 6)
-    assert {a: s.shape for a, s in seen.adapted.items()} == {0.1: (4, 16), 0.2: (4, 16)}
+    assert {a: s.shape for a, s in seen.adapted.items()} == {0.1: (3, 16), 0.2: (3, 16)}
     assert seen.share.keys() == {0.1, 0.2}
     assert seen.halved.shape == (3, 16)
     assert seen.adapted[0.1].mean() > seen.tuned[0.1].mean()
     assert np.isfinite(seen.sibling).all()
-    assert np.isfinite(experiment.whole_text_t(seen.temperature[1.0]))
+    assert np.isfinite(experiment.whole_text_t(seen.temperature[1.0], 3))
 
 
 def test_corpus_is_disjoint_and_says_when_text_is_short() -> None:

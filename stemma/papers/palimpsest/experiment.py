@@ -107,6 +107,9 @@ def derive(
 class Observed:
     """Log-likelihoods of Bob's texts under the candidates of one Alice, each (m + 1, samples).
 
+    m is ``reshuffles`` for Alice's text at temperature 1 and the sibling's, else
+    ``reshuffles_sweep``.
+
     Attributes:
         temperature: text of Alice's own model, by sampling temperature.
         tuned: text of the two smallest fine-tunes.
@@ -149,10 +152,14 @@ def observe(
         return write(model, prompts, design.new_tokens, temperature, int(rng.integers(2**31)))
 
     main = candidates(alice, design.share, corpus.alice, design.reshuffles, rng)
-    temperature = {t: candidate_scores(main, text_of(alice.model, t)) for t in design.temperatures}
+    few = main[: design.reshuffles_sweep + 1]
+    temperature = {
+        t: candidate_scores(main if t == 1.0 else few, text_of(alice.model, t))
+        for t in design.temperatures
+    }
     texts = {a: text_of(bobs[fine_tune_name(a)]) for a in sorted(design.amounts)[:2]}
     own = text_of(alice.model)
-    share = {design.share: candidate_scores(main[: design.reshuffles_sweep + 1], own)}
+    share = {design.share: candidate_scores(few, own)}
     for f in sorted(set(design.shares) - {design.share}):
         rerun = candidates(alice, f, corpus.alice, design.reshuffles_sweep, rng)
         share[f] = candidate_scores(rerun, own)
@@ -160,17 +167,17 @@ def observe(
     halves = candidates(half, design.share, corpus.alice, design.reshuffles_sweep, rng)
     return Observed(
         temperature=temperature,
-        tuned={a: candidate_scores(main, text) for a, text in texts.items()},
-        adapted={a: candidate_scores(main, text, design.recipe) for a, text in texts.items()},
+        tuned={a: candidate_scores(few, text) for a, text in texts.items()},
+        adapted={a: candidate_scores(few, text, design.recipe) for a, text in texts.items()},
         share=dict(sorted(share.items())),
         halved=candidate_scores(halves, text_of(half.model)),
         sibling=candidate_scores(main, text_of(sibling)),
     )
 
 
-def whole_text_t(scores: Array) -> float:
-    """Return the t statistic of the reshuffle test on all samples together."""
-    means = scores.mean(axis=1)
+def whole_text_t(scores: Array, m: int) -> float:
+    """Return t of the reshuffle test on all samples together, with the first m re-runs."""
+    means = scores[: m + 1].mean(axis=1)
     return reshuffle_test(float(means[0]), means[1:]).t
 
 

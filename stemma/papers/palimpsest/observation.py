@@ -7,7 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
-from provenance import NgramIndex, Transcript, partition_test, reshuffle_test
+from provenance import (
+    NgramIndex,
+    Transcript,
+    gaussian_tail_diagnostic,
+    partition_test,
+    reshuffle_test,
+)
 from stemma.models.sampling import sample
 from stemma.models.scoring import token_losses
 from stemma.models.weights import clone
@@ -81,12 +87,14 @@ class Draws:
         p: exact rank p-values, shape (draws,).
         t: t statistics, shape (draws,).
         p_t: their p-values, shape (draws,).
+        normal: the normal tails that the released code would report; diagnostic only.
         floor: smallest exact p-value.
     """
 
     p: Array
     t: Array
     p_t: Array
+    normal: Array
     floor: float
 
 
@@ -99,15 +107,14 @@ def reshuffle_draws(scores: Array, samples: int, draws: int, rng: np.random.Gene
         draws: number of sub-texts, drawn independently of each other.
         rng: decides them.
     """
-    results = []
-    for _ in range(draws):
-        pick = rng.choice(scores.shape[1], samples, replace=False)
-        means = scores[:, pick].mean(axis=1)
-        results.append(reshuffle_test(float(means[0]), means[1:]))
+    picks = [rng.choice(scores.shape[1], samples, replace=False) for _ in range(draws)]
+    means = [scores[:, pick].mean(axis=1) for pick in picks]
+    results = [reshuffle_test(float(m[0]), m[1:]) for m in means]
     return Draws(
         p=np.array([r.p for r in results]),
         t=np.array([r.t for r in results]),
         p_t=np.array([r.p_t for r in results]),
+        normal=np.array([gaussian_tail_diagnostic(float(m[0]), m[1:]) for m in means]),
         floor=results[0].floor,
     )
 
