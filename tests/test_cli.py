@@ -90,10 +90,10 @@ def test_read_only_runs_folder(good: House, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_typo_in_paper_yaml_points_at_its_line(house: House) -> None:
     path = house.write_yaml("good", {})
-    text = path.read_text().replace("statement:", "statment:")
+    text = path.read_text().replace("statement:", "wording:")
     path.write_text(text)
-    line = next(i for i, row in enumerate(text.splitlines(), 1) if "statment" in row)
-    assert_refused(stemma("run", "good"), house, f"{path}:{line}:", "statment")
+    line = next(i for i, row in enumerate(text.splitlines(), 1) if "wording" in row)
+    assert_refused(stemma("run", "good"), house, f"{path}:{line}:", "wording")
 
 
 def test_why_follows_a_run(house: House) -> None:
