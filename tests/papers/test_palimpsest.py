@@ -324,6 +324,16 @@ def test_threaded_keeps_the_order() -> None:
     assert list(threaded(lambda x: x * x, range(20), 3)) == [x * x for x in range(20)]
 
 
+def test_threads_do_not_change_a_bit(rows: np.ndarray, design: experiment.Design) -> None:
+    """Above all the initial weights, which come from PyTorch's global generator."""
+    orders = [np.random.default_rng(k).permutation(N)[:160] for k in range(6)]
+
+    def job(order: np.ndarray) -> str:
+        return weights_digest(pretrain(design.config(), 3, rows, order, RECIPE).model)
+
+    assert list(threaded(job, orders, 3)) == [job(order) for order in orders]
+
+
 def test_figures_are_drawn() -> None:
     rng = np.random.default_rng(11)
     n = rng.normal(size=200)

@@ -14,7 +14,13 @@ from stemma.models.weights import average, quantize_round
 from stemma.papers.palimpsest.corpus import Corpus, Rows
 from stemma.papers.palimpsest.derivatives import fine_tunes, student
 from stemma.papers.palimpsest.observation import Text, candidate_scores, write
-from stemma.papers.palimpsest.pretraining import Alice, Recipe, candidates, pretrain
+from stemma.papers.palimpsest.pretraining import (
+    Alice,
+    Recipe,
+    candidates,
+    initial_model,
+    pretrain,
+)
 
 Array = NDArray[np.float64]
 
@@ -95,8 +101,7 @@ def derive(
     models = {ALICE: alice.model} | {fine_tune_name(a): m for a, m in tuned.items()}
     models[MERGE] = average([alice.model, sibling], [0.5, 0.5])
     models[ROUNDED] = quantize_round(alice.model, 8)
-    start = lm.build(design.config(), design.init_seed)
-    start.to(alice.model.device)  # type: ignore[arg-type]
+    start = initial_model(design.config(), design.init_seed, design.recipe.device)
     models[STUDENT] = student(
         alice.model, start, corpus.prompts[:, :PROMPT], design.length, design.recipe, seed
     )

@@ -1,5 +1,6 @@
 """Alice: a training run in a logged random order, with re-runs of its last phase."""
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -96,6 +97,18 @@ def transcript_of(rows: Rows, order: Order) -> Transcript:
     return Transcript.of(rows, positions)
 
 
+# Weights are drawn from PyTorch's global generator: two threads at it would mix their draws.
+_GENERATOR = threading.Lock()
+
+
+def initial_model(config: PretrainedConfig, seed: int, device: str) -> PreTrainedModel:
+    """Return a fresh model that depends on ``seed`` alone, whatever other threads do."""
+    with _GENERATOR:
+        model = lm.build(config, seed)
+    model.to(device)  # type: ignore[arg-type]
+    return model
+
+
 def pretrain(
     config: PretrainedConfig,
     init_seed: int,
@@ -116,8 +129,7 @@ def pretrain(
         last_shares: for each f, keep the checkpoint before the last share f of the run.
         after_step: called with the model and the number of steps done.
     """
-    model = lm.build(config, init_seed)
-    model.to(recipe.device)  # type: ignore[arg-type]
+    model = initial_model(config, init_seed, recipe.device)
     cuts = {f: _cut(len(order), f, recipe.batch_size) for f in last_shares}
     stops = sorted({*cuts.values(), len(order)})
     done, state = 0, None
