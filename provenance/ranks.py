@@ -59,9 +59,10 @@ class RankTest:
 
     def summary(self) -> str:
         """Return one line, the exact p-value first."""
+        interval = f" [{self.low:+.4f}, {self.high:+.4f}]" if np.isfinite(self.low) else ""
         return (
-            f"exact p = {self.p:.3g} ({self.m} permutations); rho = {self.rho:+.4f}"
-            f" [{self.low:+.4f}, {self.high:+.4f}], z = {self.z:+.2f}, n = {self.n};"
+            f"exact p = {self.p:.3g} ({self.m} permutations); rho = {self.rho:+.4f}{interval},"
+            f" z = {self.z:+.2f}, n = {self.n};"
             f" log10 p: asymptotic {self.log10_p_asymptotic:.2f},"
             f" certified at most {self.log10_p_certified:.2f}"
         )

@@ -295,3 +295,5 @@ def test_summary_puts_the_exact_p_first() -> None:
     assert text.startswith("exact p = ")
     assert transcript.digest[:12] in text
     assert "no reference" in text
+    plain = pv.query_test(transcript, rng.normal(size=100), permutations=99, resamples=0).summary()
+    assert "nan" not in plain
