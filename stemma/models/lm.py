@@ -1,5 +1,6 @@
 """Small decoder-only language models, of transformers' own Llama and GPT-NeoX classes."""
 
+import threading
 from typing import Literal
 
 import torch
@@ -10,6 +11,9 @@ from transformers import (
     PretrainedConfig,
     PreTrainedModel,
 )
+
+# Initial weights come from torch's global generator, which threads would otherwise share.
+_GENERATOR = threading.Lock()
 
 Architecture = Literal["llama", "gpt-neox"]
 
@@ -57,9 +61,9 @@ def small_config(
 def build(config: PretrainedConfig, seed: int) -> PreTrainedModel:
     """Return a freshly initialised model in fp32 on the CPU; the seed decides every weight.
 
-    The global random state is left as it was.
+    The global random state is left as it was. Threads may build models at the same time.
     """
-    with torch.random.fork_rng(devices=[]):
+    with _GENERATOR, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model: PreTrainedModel = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
             config, dtype=torch.float32

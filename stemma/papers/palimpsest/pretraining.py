@@ -1,6 +1,5 @@
 """Alice: a training run in a logged random order, with re-runs of its last phase."""
 
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -97,14 +96,9 @@ def transcript_of(rows: Rows, order: Order) -> Transcript:
     return Transcript.of(rows, positions)
 
 
-# Weights are drawn from PyTorch's global generator: two threads at it would mix their draws.
-_GENERATOR = threading.Lock()
-
-
 def initial_model(config: PretrainedConfig, seed: int, device: str) -> PreTrainedModel:
     """Return a fresh model that depends on ``seed`` alone, whatever other threads do."""
-    with _GENERATOR:
-        model = lm.build(config, seed)
+    model = lm.build(config, seed)
     model.to(device)  # type: ignore[arg-type]
     return model
 
