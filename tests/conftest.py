@@ -37,5 +37,4 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copy(ROOT / "constraints.txt", tmp_path)
     monkeypatch.setenv("STEMMA_HOME", str(tmp_path))
     monkeypatch.setenv("STEMMA_RUNS", str(tmp_path / "runs"))
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     return tmp_path

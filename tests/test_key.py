@@ -22,10 +22,14 @@ print(json.dumps({
 """
 
 
-def ingredients_of_papers() -> dict[str, dict[str, str]]:
-    """Ask a fresh process, which imports the changed copy."""
+def ingredients_of_papers(checkout: Path) -> dict[str, dict[str, str]]:
+    """Ask a fresh process, which imports the changed copy (from its working folder)."""
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, *READY], capture_output=True, text=True, check=True
+        [sys.executable, "-c", SCRIPT, *READY],
+        cwd=checkout,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     found: dict[str, dict[str, str]] = json.loads(done.stdout)
     return found
@@ -39,14 +43,14 @@ def test_key_is_the_sha256_of_canonical_json() -> None:
 
 
 def test_a_changed_method_module_moves_only_its_paper(checkout: Path) -> None:
-    before = ingredients_of_papers()
+    before = ingredients_of_papers(checkout)
     module = next(
         p
         for p in sorted((checkout / "stemma/papers/dpp_least_squares").glob("*.py"))
         if p.name != "__init__.py"
     )
     module.write_text(module.read_text() + "\nCHANGED = 1\n")
-    after = ingredients_of_papers()
+    after = ingredients_of_papers(checkout)
     name = f"stemma/papers/dpp_least_squares/{module.name}"
     assert key.difference(before["dpp-least-squares"], after["dpp-least-squares"]) == [
         f"{name} changed"
@@ -56,15 +60,15 @@ def test_a_changed_method_module_moves_only_its_paper(checkout: Path) -> None:
 
 
 def test_a_markdown_cell_moves_nothing_a_code_cell_does(checkout: Path) -> None:
-    before = ingredients_of_papers()
+    before = ingredients_of_papers(checkout)
     path = checkout / "notebooks" / "dpp-least-squares.ipynb"
     notebook = json.loads(path.read_text())
     next(c for c in notebook["cells"] if c["cell_type"] == "markdown")["source"] = "# Other words"
     path.write_text(json.dumps(notebook))
-    assert ingredients_of_papers() == before
+    assert ingredients_of_papers(checkout) == before
     notebook["cells"][-1 if notebook["cells"][-1]["cell_type"] == "code" else -2]["source"] = "1"
     path.write_text(json.dumps(notebook))
-    after = ingredients_of_papers()
+    after = ingredients_of_papers(checkout)
     assert key.difference(before[READY[0]], after[READY[0]]) == ["notebook changed"]
 
 
