@@ -14,8 +14,9 @@ help: ## Show this help
 run: $(VENV)/.run ## Reproduce a paper (PAPER=palimpsest SCALE=small) and show its verdicts
 	$(BIN)/stemma run $(PAPER) --scale $(SCALE)
 
+# One thread a worker: the tests' many tiny problems crawl when two pools of threads fight.
 test: lint ## Check style, types and layers, then run all tests
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 lint: $(VENV)/.dev ## ruff, mypy, import layers, spelling
 	$(BIN)/ruff check .

@@ -4,7 +4,7 @@ set -eu
 venv=$1
 for python in python3.12 python3.11 python3; do
   if command -v "$python" >/dev/null 2>&1 &&
-    "$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))'; then
+    "$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; then
     found=$python
     break
   fi
