@@ -19,7 +19,8 @@ from stemma.batch.plan import Planned, plan
 from stemma.batch.records import Failure, RunState, State
 from stemma.batch.runner import Finished, Runner
 
-MARK = "stemma_test_sleeper"
+# Each pytest worker looks for its own processes only: another one runs faults of its own meanwhile.
+MARK = f"stemma_test_sleeper_{os.getpid()}"
 GOOD = "run.measure('C1', ours=[2, 3, 4, 3, 2], baseline=[0, 1, 0, 1, 0])\nrun.verdicts()"
 # A grandchild that would survive if only the kernel were killed.
 SPAWN = f"""
