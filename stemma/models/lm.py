@@ -1,6 +1,8 @@
 """Small decoder-only language models, of transformers' own Llama and GPT-NeoX classes."""
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
@@ -58,13 +60,23 @@ def small_config(
     )
 
 
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Within the block ``seed`` alone decides what the CPU draws; then all is as it was.
+
+    One thread at a time: initial weights come from torch's global generator.
+    """
+    with _GENERATOR, torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
 def build(config: PretrainedConfig, seed: int) -> PreTrainedModel:
     """Return a freshly initialised model in fp32 on the CPU; the seed decides every weight.
 
     The global random state is left as it was. Threads may build models at the same time.
     """
-    with _GENERATOR, torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         model: PreTrainedModel = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
             config, dtype=torch.float32
         )

@@ -18,6 +18,8 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 Schedule = Literal["constant", "cosine", "linear"]
+Loss = Callable[[PreTrainedModel, torch.Tensor], torch.Tensor]
+"""Of a model and token ids (batch, length): a scalar to minimize."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,7 @@ def train(
     weight_decay: float = 0.0,
     state: TrainingState | None = None,
     bf16: bool = False,
+    loss: Loss | None = None,
     after_step: Callable[[int], object] | None = None,
 ) -> TrainingLog:
     """Train ``model`` in place on the rows that ``order`` names, ``batch_size`` at a time.
@@ -121,6 +124,7 @@ def train(
         weight_decay: decoupled weight decay of all parameters.
         state: where an earlier call ended.
         bf16: compute the forward pass in bfloat16 (autocast).
+        loss: what to minimize, of the model and a batch of rows; the next-token loss by default.
         after_step: called after each step with the number of steps this call has done.
 
     Raises:
@@ -139,11 +143,11 @@ def train(
     for i, indices in enumerate(batches):
         optimizer.param_groups[0]["lr"] = rate.at(first + i)
         with torch.autocast(model.device.type, torch.bfloat16, enabled=bf16):
-            loss = next_token_loss(model, tokens[indices])
+            value = (loss or next_token_loss)(model, tokens[indices])
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        value.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        losses[i] = loss.detach()
+        losses[i] = value.detach()
         if after_step is not None:
             after_step(i + 1)
     return TrainingLog(
@@ -152,6 +156,46 @@ def train(
         batches=[indices.numpy() for indices in batches],
         state=TrainingState(first + len(batches), optimizer.state_dict()),
     )
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a family of models is trained: AdamW at a constant rate, no padding.
+
+    Attributes:
+        batch_size: examples a step.
+        learning_rate: of AdamW, constant.
+        device: where models are trained.
+        bf16: compute the forward pass in bfloat16.
+    """
+
+    batch_size: int
+    learning_rate: float
+    device: str = "cpu"
+    bf16: bool = False
+
+    def fit(
+        self,
+        model: PreTrainedModel,
+        rows: NDArray[np.int64],
+        order: NDArray[np.int64],
+        state: TrainingState | None = None,
+        after_step: Callable[[int], object] | None = None,
+        loss: Loss | None = None,
+    ) -> tuple[NDArray[np.int64], TrainingState]:
+        """Train ``model`` in place; return the rows it consumed, in order, and the state."""
+        log = train(
+            model,
+            rows,
+            order,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            state=state,
+            bf16=self.bf16,
+            loss=loss,
+            after_step=after_step,
+        )
+        return log.consumed, log.state
 
 
 def next_token_loss(model: PreTrainedModel, tokens: torch.Tensor) -> torch.Tensor:

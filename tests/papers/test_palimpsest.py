@@ -11,15 +11,15 @@ from scipy import stats
 import provenance as pv
 from stemma import catalog, data
 from stemma.errors import DataUnavailable
+from stemma.models.corpus import build_corpus
+from stemma.models.derivatives import fine_tunes, student
 from stemma.models.scoring import sequence_losses, token_losses
+from stemma.models.training import Recipe
 from stemma.models.weights import weights_digest
 from stemma.papers.palimpsest import estimates, experiment, figures, hub, nulls, observation, rivals
-from stemma.papers.palimpsest.corpus import build_corpus
-from stemma.papers.palimpsest.derivatives import fine_tunes, student
 from stemma.papers.palimpsest.parallel import threaded
 from stemma.papers.palimpsest.pretraining import (
     Alice,
-    Recipe,
     candidates,
     pretrain,
     rerun,

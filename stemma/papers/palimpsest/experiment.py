@@ -9,14 +9,14 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from provenance import query_test, reshuffle_test
 from stemma.models import lm
+from stemma.models.corpus import Corpus, Rows
+from stemma.models.derivatives import fine_tunes, student
 from stemma.models.scoring import sequence_losses
+from stemma.models.training import Recipe
 from stemma.models.weights import average, quantize_round
-from stemma.papers.palimpsest.corpus import Corpus, Rows
-from stemma.papers.palimpsest.derivatives import fine_tunes, student
 from stemma.papers.palimpsest.observation import Text, candidate_scores, write
 from stemma.papers.palimpsest.pretraining import (
     Alice,
-    Recipe,
     candidates,
     initial_model,
     pretrain,

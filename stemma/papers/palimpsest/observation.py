@@ -14,11 +14,11 @@ from provenance import (
     partition_test,
     reshuffle_test,
 )
+from stemma.models.corpus import Rows
 from stemma.models.sampling import sample
 from stemma.models.scoring import token_losses
+from stemma.models.training import Recipe
 from stemma.models.weights import clone
-from stemma.papers.palimpsest.corpus import Rows
-from stemma.papers.palimpsest.pretraining import Recipe
 
 Array = NDArray[np.float64]
 

@@ -9,46 +9,11 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from provenance import Transcript
 from stemma.models import lm
-from stemma.models.training import TrainingState, train
+from stemma.models.corpus import Rows
+from stemma.models.training import Recipe, TrainingState
 from stemma.models.weights import clone
-from stemma.papers.palimpsest.corpus import Rows
 
 Order = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How every model here is trained: AdamW at a constant rate, one pass, no padding.
-
-    Attributes:
-        batch_size: examples a step.
-        learning_rate: of AdamW, constant.
-        device: where models are trained.
-    """
-
-    batch_size: int
-    learning_rate: float
-    device: str = "cpu"
-
-    def fit(
-        self,
-        model: PreTrainedModel,
-        rows: Rows,
-        order: Order,
-        state: TrainingState | None = None,
-        after_step: Callable[[int], object] | None = None,
-    ) -> tuple[Order, TrainingState]:
-        """Train ``model`` in place; return the rows it consumed, in order, and the state."""
-        log = train(
-            model,
-            rows,
-            order,
-            batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
-            state=state,
-            after_step=after_step,
-        )
-        return log.consumed, log.state
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Examples of one length, split at random into Alice's, Bob's, held-out and prompts."""
+"""Examples of one length, split at random into Alice's, Bob's, held-out ones and prompts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
