@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from house import House
+from mlflow_house import runs, template, tracker  # noqa: F401  (fixtures of the tracking tests)
 
 from stemma import catalog
 
