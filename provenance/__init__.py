@@ -23,7 +23,7 @@ from provenance.partition import PartitionResult, partition_test
 from provenance.query import QueryFamily, QueryResult, query_family, query_test
 from provenance.ranks import RankTest
 from provenance.reshuffle import ReshuffleResult, gaussian_tail_diagnostic, reshuffle_test
-from provenance.transcript import PAD, Transcript
+from provenance.transcript import PAD, Proof, Transcript
 
 __all__ = [
     "PAD",
@@ -33,6 +33,7 @@ __all__ = [
     "Lineage",
     "NgramIndex",
     "PartitionResult",
+    "Proof",
     "ProvenanceError",
     "QueryFamily",
     "QueryResult",

@@ -5,6 +5,7 @@ Assumption A1 of every test: within each stratum the order was drawn uniformly a
 
 import hashlib
 import hmac
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,13 +13,59 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from provenance import merkle
 from provenance.errors import BadTranscript
 
 PAD = -1
 """Fills rows up to a common length; never a token."""
 
-_HEADER = b"transcript:1\n"
 _COMMITMENT = b"transcript-commitment:1\n"
+
+
+def token_digest(tokens: ArrayLike) -> bytes:
+    """Return the SHA-256 of the tokens of one example as little-endian 64-bit integers."""
+    return hashlib.sha256(np.asarray(tokens, "<i8").tobytes()).digest()
+
+
+def example_leaf(stratum: int, position: int, digest: bytes) -> bytes:
+    """Return the data of one example's leaf: stratum, position and the digest of its tokens.
+
+    The tokens enter by their digest, so that an example can be located in the order without being
+    shown.
+    """
+    return struct.pack("<qq", stratum, position) + digest
+
+
+@dataclass(frozen=True)
+class Proof:
+    """Shows that the tree of a transcript holds an example at a place in the order.
+
+    Attributes:
+        index: number of the example's leaf in canonical order.
+        size: number of examples in the transcript.
+        stratum: stratum of the example.
+        position: position of the example.
+        token_digest: ``token_digest`` of its tokens, 32 bytes.
+        path: audit path from the leaf up to the root.
+    """
+
+    index: int
+    size: int
+    stratum: int
+    position: int
+    token_digest: bytes
+    path: tuple[bytes, ...]
+
+    def holds(self, digest: str) -> bool:
+        """Say whether the transcript with this digest (hex root) holds the example."""
+        leaf = merkle.leaf_hash(example_leaf(self.stratum, self.position, self.token_digest))
+        root = bytes.fromhex(digest)
+        return merkle.verify_inclusion(leaf, self.index, self.size, self.path, root)
+
+    def shows(self, tokens: ArrayLike) -> bool:
+        """Say whether these are the example's tokens, padding left out."""
+        row = np.asarray(tokens, np.int64)
+        return hmac.compare_digest(token_digest(row[row != PAD]), self.token_digest)
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,16 +145,53 @@ class Transcript:
 
     @cached_property
     def digest(self) -> str:
-        """Hex sha256 over (stratum, position, tokens) of all rows, whatever order they stand in."""
-        entries = np.column_stack([self.strata, self.positions, self.rows])
-        # lexsort takes its last key first: strata, then positions, then the tokens.
-        entries = entries[np.lexsort(entries.T[::-1])]
-        h = hashlib.sha256(_HEADER)
-        for entry in entries:
-            tokens = entry[2:][entry[2:] != PAD]
-            h.update(np.array([entry[0], entry[1], len(tokens)], "<i8").tobytes())
-            h.update(tokens.astype("<i8").tobytes())
-        return h.hexdigest()
+        """Hex Merkle root over all rows in canonical order, whatever order they stand in.
+
+        Canonical order sorts by stratum, position, token digest; a leaf is ``example_leaf``.
+        """
+        return merkle.root(self._leaves[self._canonical]).hex()
+
+    def prove(self, rows: ArrayLike) -> list[Proof]:
+        """Return for each of the given rows the proof that ``digest`` covers it.
+
+        Raises:
+            BadTranscript: this is a part of a transcript, or has no such row.
+        """
+        if self.origin is not None:
+            raise BadTranscript(
+                "a part of a transcript cannot prove membership in the whole: call prove() of the"
+                f" whole, digest {self.origin[:12]}, with the row numbers there"
+            )
+        chosen = np.atleast_1d(_integers(rows, "row numbers"))
+        if ((chosen < 0) | (chosen >= len(self))).any():
+            raise BadTranscript(f"no such row: the transcript has {len(self)}, counted from 0")
+        place = np.empty(len(self), np.int64)
+        place[self._canonical] = np.arange(len(self))
+        indices = place[chosen].tolist()
+        paths = merkle.inclusion_proofs(self._leaves[self._canonical], indices)
+        return [
+            Proof(
+                index,
+                len(self),
+                int(self.strata[row]),
+                int(self.positions[row]),
+                self._token_digests[row].tobytes(),
+                tuple(path),
+            )
+            for index, row, path in zip(indices, chosen, paths, strict=True)
+        ]
+
+    @cached_property
+    def _token_digests(self) -> merkle.Hashes:
+        return token_digests(*flat_rows(self.rows))
+
+    @cached_property
+    def _leaves(self) -> merkle.Hashes:
+        return example_leaves(self.strata, self.positions, self._token_digests)
+
+    @cached_property
+    def _canonical(self) -> NDArray[np.int64]:
+        return canonical_order(self.strata, self.positions, self._token_digests)
 
     def commitment(self, nonce: bytes) -> str:
         """Return a hash to publish before training; it hides the digest until ``nonce`` is shown.
@@ -125,6 +209,47 @@ class Transcript:
     def opens(self, commitment: str, nonce: bytes) -> bool:
         """Say whether this transcript and ``nonce`` are what ``commitment`` was made from."""
         return hmac.compare_digest(self.commitment(nonce), commitment)
+
+
+def flat_rows(rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return all token ids of padded rows, one row after another, and each row's length (n,)."""
+    real = rows != PAD
+    return rows[real], np.count_nonzero(real, axis=1)
+
+
+def token_digests(tokens: NDArray[np.int64], lengths: NDArray[np.int64]) -> merkle.Hashes:
+    """Return ``token_digest`` of rows given one after another, shape (n, 32).
+
+    Args:
+        tokens: token ids of all rows, shape (sum of lengths,).
+        lengths: number of tokens of each row, shape (n,).
+    """
+    flat, sha256 = memoryview(tokens.astype("<i8", copy=False).tobytes()), hashlib.sha256
+    ends = (8 * np.cumsum(lengths)).tolist()
+    starts = [0, *ends[:-1]]
+    hashes = [sha256(flat[a:b]).digest() for a, b in zip(starts, ends, strict=True)]
+    return np.frombuffer(b"".join(hashes), np.uint8).reshape(len(lengths), merkle.WIDTH)
+
+
+def example_leaves(
+    strata: NDArray[np.int64], positions: NDArray[np.int64], digests: merkle.Hashes
+) -> merkle.Hashes:
+    """Return the leaf hash of each example, shape (n, 32)."""
+    numbers = np.column_stack([strata, positions]).astype("<i8", copy=False)
+    return merkle.leaf_hashes(np.hstack([numbers.view(np.uint8), digests]))
+
+
+def canonical_order(
+    strata: NDArray[np.int64], positions: NDArray[np.int64], digests: merkle.Hashes
+) -> NDArray[np.int64]:
+    """Return the row numbers sorted by stratum, position and, where these tie, token digest."""
+    order = np.lexsort((positions, strata))
+    same = (np.diff(positions[order]) == 0) & (np.diff(strata[order]) == 0)
+    if not same.any():
+        return order
+    # Big-endian words compare as the bytes do; lexsort takes its last key first.
+    words = np.ascontiguousarray(digests).view(">u8")
+    return np.lexsort((*words.T[::-1], positions, strata))
 
 
 def pad_rows(rows: ArrayLike | Sequence[Sequence[int]]) -> NDArray[np.int64]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import provenance as pv
-from provenance.transcript import pad_rows
+from provenance import merkle
+from provenance.transcript import example_leaf, pad_rows, token_digest
 
 ROWS = st.lists(st.lists(st.integers(0, 50), min_size=1, max_size=6), min_size=2, max_size=12)
 
@@ -41,10 +43,49 @@ def test_digest_ignores_the_width_of_padding() -> None:
 def test_digest_is_stable() -> None:
     """Golden: stored evidence must stay checkable."""
     digest = pv.Transcript.of([[1, 2, 3], [4, 5]], [1, 0]).digest
-    h = hashlib.sha256(b"transcript:1\n")
+    leaves = []
     for position, tokens in enumerate([[4, 5], [1, 2, 3]]):
-        h.update(struct.pack(f"<{3 + len(tokens)}q", 0, position, len(tokens), *tokens))
-    assert digest == h.hexdigest()
+        inner = hashlib.sha256(struct.pack(f"<{len(tokens)}q", *tokens)).digest()
+        leaves.append(hashlib.sha256(b"\0" + struct.pack("<qq", 0, position) + inner).digest())
+    assert digest == hashlib.sha256(b"\1" + b"".join(leaves)).hexdigest()
+    assert digest == "4f48ee871cd4da48e52729fdb6ad1d1c6ba92d8e4c3b38fe4ce52051b0151c8e"
+
+
+def test_ties_are_ordered_by_the_digest_of_the_tokens() -> None:
+    rows = np.arange(40).reshape(20, 2)
+    tied = pv.Transcript.of(rows, np.zeros(20, int))
+    leaves = sorted(token_digest(row) for row in rows)
+    expected = merkle.root(
+        np.array([list(merkle.leaf_hash(example_leaf(0, 0, d))) for d in leaves], np.uint8)
+    )
+    assert tied.digest == expected.hex()
+
+
+@settings(max_examples=40, deadline=None)
+@given(ROWS, st.integers(0, 1000))
+def test_every_row_proves_its_place(rows: list[list[int]], seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    positions, strata = rng.integers(4, size=len(rows)), rng.integers(2, size=len(rows))
+    transcript = pv.Transcript.of(rows, positions, strata)
+    proofs = transcript.prove(np.arange(len(rows)))
+    for row, proof in enumerate(proofs):
+        assert proof.holds(transcript.digest)
+        assert proof.shows(transcript.rows[row])
+        assert proof.position == positions[row]
+        assert proof.stratum == strata[row]
+        assert not proof.shows([*rows[row], 7])
+        assert not replace(proof, position=proof.position + 1).holds(transcript.digest)
+        assert not replace(proof, stratum=proof.stratum - 1).holds(transcript.digest)
+        assert not replace(proof, token_digest=bytes(32)).holds(transcript.digest)
+    assert sorted(p.index for p in proofs) == list(range(len(rows)))
+
+
+def test_a_part_cannot_prove_against_the_whole() -> None:
+    whole = pv.Transcript.in_training_order(np.arange(50))
+    with pytest.raises(pv.BadTranscript, match="cannot prove membership in the whole"):
+        whole.take([1, 2]).prove([0])
+    with pytest.raises(pv.BadTranscript, match="no such row"):
+        whole.prove([50])
 
 
 def test_commitment_opens_only_with_its_transcript_and_nonce() -> None:
