@@ -58,7 +58,7 @@ def _download(source: str, subset: str) -> Path:
 
 
 def _columns(file: Path) -> pd.DataFrame:
-    import pyarrow.parquet as pq  # type: ignore[import-untyped]
+    import pyarrow.parquet as pq
 
     names = pq.read_schema(file).names
     wanted = [n for n in names if n == "index" or n.startswith("loss_")]
