@@ -42,27 +42,32 @@ def build_corpus(
     n_held_out: int,
     n_prompts: int,
     seed: int,
+    n_bob: int | None = None,
+    tokenizer: PreTrainedTokenizerBase | None = None,
 ) -> Corpus:
-    """Draw documents, train the tokenizer on them, cut them into examples and split these.
+    """Draw documents, train a tokenizer on them, cut them into examples and split these.
 
     Args:
         texts: all documents of the source.
         documents: how many of them to draw (all, if there are fewer).
         vocab_size: number of token ids.
         length: tokens an example.
-        n_train: examples for Alice, and as many for Bob.
+        n_train: examples for Alice.
         n_held_out: examples that nobody trains on.
         n_prompts: examples whose beginnings are prompts.
         seed: decides the draw and the split.
+        n_bob: examples for Bob, by default as many as for Alice.
+        tokenizer: the tokenizer to use; none is trained then.
 
     Raises:
         DataUnavailable: the text is too short for these numbers.
     """
     rng = np.random.default_rng(seed)
     chosen = [texts[i] for i in rng.permutation(len(texts))[:documents]]
-    tokenizer = train_bpe(chosen, vocab_size)
+    if tokenizer is None:
+        tokenizer = train_bpe(chosen, vocab_size)
     rows = encode_documents(tokenizer, chosen, length)
-    cuts = np.cumsum([n_train, n_train, n_held_out, n_prompts])
+    cuts = np.cumsum([n_train, n_train if n_bob is None else n_bob, n_held_out, n_prompts])
     if len(rows) < cuts[-1]:
         raise DataUnavailable(
             f"the text gives {len(rows)} examples of {length} tokens, {cuts[-1]} are needed: raise"

@@ -13,18 +13,18 @@ from stemma import catalog, data
 from stemma.errors import DataUnavailable
 from stemma.models.corpus import build_corpus
 from stemma.models.derivatives import fine_tunes, student
-from stemma.models.scoring import sequence_losses, token_losses
-from stemma.models.training import Recipe
-from stemma.models.weights import weights_digest
-from stemma.papers.palimpsest import estimates, experiment, figures, hub, nulls, observation, rivals
-from stemma.papers.palimpsest.parallel import threaded
-from stemma.papers.palimpsest.pretraining import (
-    Alice,
+from stemma.models.pretraining import (
+    TrainingRun,
     candidates,
     pretrain,
     rerun,
     transcript_of,
 )
+from stemma.models.scoring import sequence_losses, token_losses
+from stemma.models.training import Recipe
+from stemma.models.weights import weights_digest
+from stemma.papers.palimpsest import estimates, experiment, figures, hub, nulls, observation, rivals
+from stemma.papers.palimpsest.parallel import threaded
 
 N, LENGTH = 480, 16
 RECIPE = Recipe(batch_size=8, learning_rate=3e-3)
@@ -67,11 +67,11 @@ def design() -> experiment.Design:
 
 
 @pytest.fixture(scope="module")
-def alice(rows: np.ndarray, design: experiment.Design) -> Alice:
+def alice(rows: np.ndarray, design: experiment.Design) -> TrainingRun:
     return design.train(rows, np.random.default_rng(1).permutation(N))
 
 
-def test_training_consumes_the_committed_order(rows: np.ndarray, alice: Alice) -> None:
+def test_training_consumes_the_committed_order(rows: np.ndarray, alice: TrainingRun) -> None:
     assert alice.consumed.tolist() == alice.order.tolist()
     before = transcript_of(rows, alice.order)
     assert before.digest == transcript_of(rows, alice.consumed).digest
@@ -82,7 +82,7 @@ def test_training_consumes_the_committed_order(rows: np.ndarray, alice: Alice) -
 
 
 def test_rerun_of_the_true_order_is_the_base_model_bit_for_bit(
-    rows: np.ndarray, alice: Alice
+    rows: np.ndarray, alice: TrainingRun
 ) -> None:
     for share in (0.1, 0.2):
         assert weights_digest(rerun(alice, share, rows)) == weights_digest(alice.model)
@@ -92,7 +92,7 @@ def test_rerun_of_the_true_order_is_the_base_model_bit_for_bit(
 
 
 def test_phases_do_not_change_the_model(
-    rows: np.ndarray, alice: Alice, design: experiment.Design
+    rows: np.ndarray, alice: TrainingRun, design: experiment.Design
 ) -> None:
     steps: list[int] = []
     whole = pretrain(
@@ -103,7 +103,7 @@ def test_phases_do_not_change_the_model(
 
 
 def test_candidates_hold_the_true_order_first_and_reshuffle_the_same_examples(
-    rows: np.ndarray, alice: Alice
+    rows: np.ndarray, alice: TrainingRun
 ) -> None:
     models = candidates(alice, 0.2, rows, 3, np.random.default_rng(5))
     digests = [weights_digest(m) for m in models]
@@ -112,7 +112,7 @@ def test_candidates_hold_the_true_order_first_and_reshuffle_the_same_examples(
 
 
 def test_alice_is_found_in_her_order_and_nowhere_else(
-    rows: np.ndarray, alice: Alice, design: experiment.Design
+    rows: np.ndarray, alice: TrainingRun, design: experiment.Design
 ) -> None:
     sibling = design.train(rows, np.random.default_rng(2).permutation(N))
     transcript = transcript_of(rows, alice.order)
@@ -143,7 +143,7 @@ def test_cross_nulls_are_uniform_for_independent_scores() -> None:
     assert nulls.uniformity(crossed) > 1e-3
 
 
-def test_fine_tune_snapshots_equal_separate_runs(rows: np.ndarray, alice: Alice) -> None:
+def test_fine_tune_snapshots_equal_separate_runs(rows: np.ndarray, alice: TrainingRun) -> None:
     before = weights_digest(alice.model)
     both = fine_tunes(alice.model, rows, [0.1, 0.5], RECIPE, np.random.default_rng(6))
     alone = fine_tunes(alice.model, rows, [0.5], RECIPE, np.random.default_rng(6))
@@ -152,13 +152,13 @@ def test_fine_tune_snapshots_equal_separate_runs(rows: np.ndarray, alice: Alice)
     assert weights_digest(alice.model) == before
 
 
-def test_student_learns_from_text_alone(rows: np.ndarray, alice: Alice) -> None:
+def test_student_learns_from_text_alone(rows: np.ndarray, alice: TrainingRun) -> None:
     made = student(alice.model, alice.checkpoints[0.2].model, rows[:, :8], LENGTH, RECIPE, 9)
     again = student(alice.model, alice.checkpoints[0.2].model, rows[:, :8], LENGTH, RECIPE, 9)
     assert weights_digest(made) == weights_digest(again)
 
 
-def test_only_the_completion_is_scored(rows: np.ndarray, alice: Alice) -> None:
+def test_only_the_completion_is_scored(rows: np.ndarray, alice: TrainingRun) -> None:
     text = observation.write(alice.model, rows[:6, :8], LENGTH - 8, 1.0, seed=1)
     whole = np.concatenate([text.prompts, text.completions], axis=1)
     losses = token_losses(alice.model, whole)
@@ -169,7 +169,7 @@ def test_only_the_completion_is_scored(rows: np.ndarray, alice: Alice) -> None:
 
 
 def test_observation_of_one_alice(
-    rows: np.ndarray, alice: Alice, design: experiment.Design
+    rows: np.ndarray, alice: TrainingRun, design: experiment.Design
 ) -> None:
     corpus = build_corpus(
         data.documents("python-stdlib")[:40],
@@ -261,7 +261,7 @@ def test_rivals_by_hand() -> None:
     assert rivals.dataset_inference(np.arange(10.0) + 9, np.arange(10.0)) < 0.001
 
 
-def test_cosine_of_weights(alice: Alice) -> None:
+def test_cosine_of_weights(alice: TrainingRun) -> None:
     assert rivals.weight_cosine(alice.model, alice.model) == pytest.approx(1.0)
     assert rivals.weight_cosine(alice.model, alice.checkpoints[0.2].model) < 1.0
 

@@ -11,16 +11,16 @@ from provenance import query_test, reshuffle_test
 from stemma.models import lm
 from stemma.models.corpus import Corpus, Rows
 from stemma.models.derivatives import fine_tunes, student
-from stemma.models.scoring import sequence_losses
-from stemma.models.training import Recipe
-from stemma.models.weights import average, quantize_round
-from stemma.papers.palimpsest.observation import Text, candidate_scores, write
-from stemma.papers.palimpsest.pretraining import (
-    Alice,
+from stemma.models.pretraining import (
+    TrainingRun,
     candidates,
     initial_model,
     pretrain,
 )
+from stemma.models.scoring import sequence_losses
+from stemma.models.training import Recipe
+from stemma.models.weights import average, quantize_round
+from stemma.papers.palimpsest.observation import Text, candidate_scores, write
 
 Array = NDArray[np.float64]
 
@@ -72,7 +72,7 @@ class Design:
         order: NDArray[np.int64],
         hidden: int | None = None,
         after_step: Callable[[PreTrainedModel, int], object] | None = None,
-    ) -> Alice:
+    ) -> TrainingRun:
         """Train an Alice in the given order, with checkpoints before each share of the end."""
         return pretrain(
             self.config(hidden), self.init_seed, rows, order, self.recipe, self.shares, after_step
@@ -85,7 +85,7 @@ def fine_tune_name(amount: float) -> str:
 
 
 def derive(
-    design: Design, alice: Alice, sibling: PreTrainedModel, corpus: Corpus, seed: int
+    design: Design, alice: TrainingRun, sibling: PreTrainedModel, corpus: Corpus, seed: int
 ) -> dict[str, PreTrainedModel]:
     """Make every derivative of one Alice.
 
@@ -134,7 +134,7 @@ class Observed:
 
 def observe(
     design: Design,
-    alice: Alice,
+    alice: TrainingRun,
     bobs: dict[str, PreTrainedModel],
     sibling: PreTrainedModel,
     corpus: Corpus,

@@ -1,4 +1,4 @@
-"""Alice: a training run in a logged random order, with re-runs of its last phase."""
+"""A training run in a logged random order, with re-runs of its last phase."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class Checkpoint:
 
 
 @dataclass(frozen=True)
-class Alice:
+class TrainingRun:
     """A finished training run.
 
     Attributes:
@@ -76,7 +76,7 @@ def pretrain(
     recipe: Recipe,
     last_shares: Sequence[float] = (),
     after_step: Callable[[PreTrainedModel, int], object] | None = None,
-) -> Alice:
+) -> TrainingRun:
     """Train a fresh model on ``rows`` in ``order``, keeping a checkpoint before each last share.
 
     Args:
@@ -89,6 +89,18 @@ def pretrain(
         after_step: called with the model and the number of steps done.
     """
     model = initial_model(config, init_seed, recipe.device)
+    return train_logged(model, rows, order, recipe, last_shares, after_step)
+
+
+def train_logged(
+    model: PreTrainedModel,
+    rows: Rows,
+    order: Order,
+    recipe: Recipe,
+    last_shares: Sequence[float] = (),
+    after_step: Callable[[PreTrainedModel, int], object] | None = None,
+) -> TrainingRun:
+    """Train ``model`` in place; the other arguments are those of ``pretrain``."""
     cuts = {f: _cut(len(order), f, recipe.batch_size) for f in last_shares}
     stops = sorted({*cuts.values(), len(order)})
     done, state = 0, None
@@ -101,7 +113,7 @@ def pretrain(
         done = stop
         saved[stop] = Checkpoint(stop, clone(model), state) if stop < len(order) else None
     checkpoints = {f: c for f, cut in cuts.items() if (c := saved[cut]) is not None}
-    return Alice(model, order, np.concatenate(consumed), checkpoints, recipe)
+    return TrainingRun(model, order, np.concatenate(consumed), checkpoints, recipe)
 
 
 def _counted(
@@ -118,29 +130,31 @@ def _cut(n: int, share: float, batch_size: int) -> int:
     return min(steps - 1, max(1, round(steps * (1 - share)))) * batch_size
 
 
-def rerun(alice: Alice, share: float, rows: Rows, order: Order | None = None) -> PreTrainedModel:
-    """Train the last ``share`` of Alice's run again from its checkpoint.
+def rerun(
+    run: TrainingRun, share: float, rows: Rows, order: Order | None = None
+) -> PreTrainedModel:
+    """Train the last ``share`` of a run again from its checkpoint.
 
     Args:
-        alice: the run.
+        run: the run.
         share: one of the shares that ``pretrain`` kept a checkpoint for.
         rows: the examples.
-        order: another order of the same last examples; None repeats Alice's own.
+        order: another order of the same last examples; None repeats the run's own.
     """
-    checkpoint = alice.checkpoints[share]
+    checkpoint = run.checkpoints[share]
     model = clone(checkpoint.model)
-    tail = alice.order[checkpoint.done :] if order is None else order
-    alice.recipe.fit(model, rows, tail, checkpoint.state)
+    tail = run.order[checkpoint.done :] if order is None else order
+    run.recipe.fit(model, rows, tail, checkpoint.state)
     return model
 
 
 def candidates(
-    alice: Alice, share: float, rows: Rows, m: int, rng: np.random.Generator
+    run: TrainingRun, share: float, rows: Rows, m: int, rng: np.random.Generator
 ) -> list[PreTrainedModel]:
     """Return m + 1 re-runs of the last share: the true order first, then m reshuffled ones.
 
     All of them, the true one too, come from the same code path and the same checkpoint.
     """
-    tail = alice.order[alice.checkpoints[share].done :]
+    tail = run.order[run.checkpoints[share].done :]
     orders = [None, *(rng.permutation(tail) for _ in range(m))]
-    return [rerun(alice, share, rows, order) for order in orders]
+    return [rerun(run, share, rows, order) for order in orders]
