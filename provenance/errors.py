@@ -23,3 +23,7 @@ class TaintedReference(ProvenanceError):
     Such a reference makes an innocent suspect look guilty: the difference of the two scores
     depends on the order through the reference.
     """
+
+
+class BadEvidence(ProvenanceError):
+    """Evidence that cannot be made, signed or read as asked."""

@@ -202,13 +202,22 @@ class Transcript:
         Raises:
             BadTranscript: if the nonce is too short to hide anything.
         """
-        if len(nonce) < 16:
-            raise BadTranscript("a commitment needs a random nonce of at least 16 bytes")
-        return hashlib.sha256(_COMMITMENT + nonce + bytes.fromhex(self.digest)).hexdigest()
+        return commitment_hash(self.digest, nonce)
 
     def opens(self, commitment: str, nonce: bytes) -> bool:
         """Say whether this transcript and ``nonce`` are what ``commitment`` was made from."""
         return hmac.compare_digest(self.commitment(nonce), commitment)
+
+
+def commitment_hash(digest: str, nonce: bytes) -> str:
+    """Return ``Transcript.commitment`` of a transcript of which only the digest is known.
+
+    Raises:
+        BadTranscript: if the nonce is too short to hide anything.
+    """
+    if len(nonce) < 16:
+        raise BadTranscript("a commitment needs a random nonce of at least 16 bytes")
+    return hashlib.sha256(_COMMITMENT + nonce + bytes.fromhex(digest)).hexdigest()
 
 
 def flat_rows(rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

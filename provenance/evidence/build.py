@@ -1,0 +1,304 @@
+"""Making evidence: results with all that is needed to compute them again."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from provenance.errors import BadEvidence, BadScores
+from provenance.evidence import canonical, envelope, recompute
+from provenance.evidence.inclusion import shared_nodes
+from provenance.evidence.schema import (
+    Commitment,
+    Examples,
+    Kind,
+    Model,
+    Predicate,
+    QueryPredicate,
+    ReshufflePredicate,
+    Selection,
+    Subject,
+    Suspect,
+)
+from provenance.evidence.software import this_software
+from provenance.lineage import Reference
+from provenance.query import QueryFamily, QueryResult
+from provenance.reshuffle import ReshuffleResult
+from provenance.transcript import PAD, Proof, Transcript
+
+if TYPE_CHECKING:
+    from securesystemslib.signer import CryptoSigner
+
+
+class Provable(Protocol):
+    """A whole transcript, in memory or stored: knows its root and proves its rows."""
+
+    @property
+    def digest(self) -> str:
+        """Hex Merkle root."""
+        ...
+
+    def __len__(self) -> int:
+        """Return the number of examples."""
+        ...
+
+    def take(self, index: NDArray[np.int64], /) -> Transcript:
+        """Return the given rows."""
+        ...
+
+    def prove(self, rows: NDArray[np.int64], /) -> list[Proof]:
+        """Return an inclusion proof a row."""
+        ...
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A result and everything that it follows from; not yet signed.
+
+    Attributes:
+        kind: of test.
+        predicate: what will be signed.
+    """
+
+    kind: Kind
+    predicate: Predicate
+
+    @classmethod
+    def of_query(
+        cls,
+        result: QueryResult | QueryFamily,
+        transcript: Provable,
+        rows: ArrayLike,
+        scores: ArrayLike | Mapping[str, ArrayLike],
+        reference: Reference | None = None,
+        *,
+        suspect: Subject | Sequence[Subject],
+        commitment: Commitment | None = None,
+        options: Mapping[str, Any] | None = None,
+        selection: Selection | None = None,
+        disclose_tokens: bool = False,
+    ) -> "Evidence":
+        """Make evidence of a query test of one suspect, or of a family with Holm.
+
+        Args:
+            result: what ``query_test`` or ``query_family`` returned.
+            transcript: the whole transcript that was committed to.
+            rows: the rows of it that were asked, shape (n,), as given to ``take``.
+            scores: the suspect's scores of these rows, or those of each suspect by name.
+            reference: as given to the test.
+            suspect: the subject, or the subjects of a family, named as in ``scores``.
+            commitment: what was published; the root and "not published" by default.
+            options: the keyword arguments of the test.
+            selection: how the rows were chosen.
+            disclose_tokens: show the token ids, not only their digests.
+
+        Raises:
+            BadEvidence: the result does not follow from the scores and options given, or the
+                commitment is to another transcript.
+        """
+        chosen = np.asarray(rows, dtype=np.int64)
+        examples, order = show(transcript, chosen, disclose_tokens)
+        subjects = [suspect] if isinstance(suspect, Subject) else list(suspect)
+        by_name = _results(result, subjects)
+        columns = scores if isinstance(scores, Mapping) else {subjects[0].name: scores}
+        if columns.keys() != by_name.keys():
+            raise BadEvidence(f"scores of {sorted(columns)} but results of {sorted(by_name)}")
+        if reference is not None:
+            reference.require_untainted(transcript.take(chosen))
+        predicate = QueryPredicate(
+            commitment=_commitment(commitment, transcript),
+            software=this_software(),
+            time=now(),
+            examples=examples,
+            selection=selection or Selection(method="stated", n=len(chosen)),
+            suspects=[
+                Suspect(
+                    subject=s,
+                    scores=_column(columns[s.name], order),
+                    result=recompute.result_of(by_name[s.name]),
+                )
+                for s in subjects
+            ],
+            reference=_reference(reference, order),
+            covariates=None,
+            weights=None,
+            options=canonical.plain(dict(options or {})),
+            holm={},
+        )
+        results, adjusted = recompute.query(predicate)
+        for s in predicate.suspects:
+            require_same(s.result, results[s.subject.name], s.subject.name)
+        return cls("query", predicate.model_copy(update={"holm": adjusted}))
+
+    @classmethod
+    def of_reshuffle(
+        cls,
+        result: ReshuffleResult,
+        true_score: float,
+        reshuffled_scores: ArrayLike,
+        *,
+        suspect: Subject,
+        commitment: Commitment,
+        order_seeds: Sequence[int] | None = None,
+        true_order_sha256: str | None = None,
+        adapted: bool = False,
+    ) -> "Evidence":
+        """Make evidence of a reshuffle test.
+
+        Args:
+            result: what ``reshuffle_test`` returned.
+            true_score: score of the text under the true order.
+            reshuffled_scores: scores under the m re-runs, shape (m,).
+            suspect: the text.
+            commitment: to the transcript whose last phase was run again.
+            order_seeds: seeds of the m orders.
+            true_order_sha256: digest of the true order of the last phase.
+            adapted: whether every candidate was first trained on the text.
+
+        Raises:
+            BadEvidence: the result does not follow from the scores.
+        """
+        predicate = ReshufflePredicate(
+            commitment=commitment,
+            software=this_software(),
+            time=now(),
+            subject=suspect,
+            true_score=float(true_score),
+            reshuffled_scores=np.asarray(reshuffled_scores, dtype=float).tolist(),
+            order_seeds=list(order_seeds) if order_seeds is not None else None,
+            true_order_sha256=true_order_sha256,
+            adapted=adapted,
+            result=recompute.result_of(result),
+        )
+        require_same(predicate.result, recompute.reshuffle(predicate), suspect.name)
+        return cls("reshuffle", predicate)
+
+    def sign(self, key: "CryptoSigner") -> envelope.SignedEvidence:
+        """Return the signed envelope."""
+        return envelope.sign(self.kind, self.predicate, key)
+
+
+def show(
+    transcript: Provable, rows: NDArray[np.int64], disclose_tokens: bool = False
+) -> tuple[Examples, NDArray[np.int64]]:
+    """Return the examples of some rows with their proof, and the order that sorts the rows.
+
+    Raises:
+        BadEvidence: a row twice.
+    """
+    proofs = transcript.prove(rows)
+    order = np.argsort([proof.index for proof in proofs])
+    ranked = [proofs[i] for i in order]
+    nodes = shared_nodes(ranked)
+    tokens = None
+    if disclose_tokens:
+        tokens = [row[row != PAD].tolist() for row in transcript.take(rows[order]).rows]
+    examples = Examples(
+        index=[p.index for p in ranked],
+        stratum=[p.stratum for p in ranked],
+        position=[p.position for p in ranked],
+        tokens_sha256=[p.token_digest.hex() for p in ranked],
+        size=len(transcript),
+        nodes=[node.hex() for node in nodes],
+        tokens=tokens,
+    )
+    return examples, order
+
+
+def subject_of_tokens(name: str, rows: Sequence[Sequence[int]]) -> Subject:
+    """Return a text as subject: the digest of its token ids, texts one after the other."""
+    return Subject(name=name, sha256=text_digest(rows), what="text")
+
+
+def text_digest(rows: Sequence[Sequence[int]]) -> str:
+    """Return the hex sha256 of the canonical JSON of texts as lists of token ids."""
+    return canonical.sha256_of([[int(t) for t in row if t != PAD] for row in rows])
+
+
+def subject_of_endpoint(name: str, url: str, model: str) -> Subject:
+    """Return an end point as subject: the digest of its address and the name of its model."""
+    return Subject(
+        name=name, sha256=canonical.sha256_of({"model": model, "url": url}), what="endpoint"
+    )
+
+
+def subject_of_path(name: str, path: str | Path) -> Subject:
+    """Return a model's folder (every weight file), or a file, as subject.
+
+    Raises:
+        BadEvidence: nothing there, or a folder without weights.
+    """
+    place = Path(path)
+    if place.is_file():
+        return Subject(name=name, sha256=_file_digest(place), what="scores")
+    suffixes = {".safetensors", ".bin", ".pt", ".gguf"}
+    files = sorted(f for f in place.glob("*") if f.suffix in suffixes)
+    if not files:
+        raise BadEvidence(f"{place}: no weights (.safetensors, .bin, .pt, .gguf) to identify it by")
+    digests = {file.name: _file_digest(file) for file in files}
+    return Subject(name=name, sha256=canonical.sha256_of(digests), what="model")
+
+
+def now() -> str:
+    """Return the time in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def require_same(stated: dict[str, Any], found: dict[str, Any], name: str) -> None:
+    """Raise BadEvidence if a result does not follow from what is to be signed with it."""
+    if places := canonical.differences(stated, found):
+        raise BadEvidence(
+            f"`{name}`: {', '.join(places[:3])} does not follow from the scores and options given;"
+            " pass the very rows, scores and keyword arguments of the test"
+        )
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _results(
+    result: QueryResult | QueryFamily, subjects: Sequence[Subject]
+) -> dict[str, QueryResult]:
+    if isinstance(result, QueryFamily):
+        names = [s.name for s in subjects]
+        if sorted(names) != sorted(result.results):
+            raise BadEvidence(f"subjects {names} but results of {sorted(result.results)}")
+        return result.results
+    if len(subjects) != 1:
+        raise BadEvidence("one result has one subject; give a family's result for several")
+    return {subjects[0].name: result}
+
+
+def _column(scores: ArrayLike, order: NDArray[np.int64]) -> list[float]:
+    values = np.asarray(scores, dtype=float)
+    if values.shape != order.shape:
+        raise BadScores(f"{len(order)} rows but scores of shape {values.shape}")
+    return [float(v) for v in values[order]]
+
+
+def _reference(reference: Reference | None, order: NDArray[np.int64]) -> Model | None:
+    if reference is None:
+        return None
+    return Model(
+        name=reference.name,
+        scores=_column(reference.scores, order),
+        lineage=sorted(reference.lineage.digests),
+    )
+
+
+def _commitment(commitment: Commitment | None, transcript: Provable) -> Commitment:
+    root, size = transcript.digest, len(transcript)
+    made = commitment or Commitment(root=root, size=size, time="not published")
+    if (made.root, made.size) != (root, size):
+        raise BadEvidence(
+            f"the commitment is to {made.size} examples under root {made.root[:12]}, the"
+            f" transcript has {size} under {root[:12]}"
+        )
+    return made

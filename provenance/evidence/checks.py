@@ -1,0 +1,300 @@
+"""The checks of ``verify``, one function each; a check is a sentence and whether it holds."""
+
+import hmac
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from provenance.evidence import canonical, recompute
+from provenance.evidence.envelope import SignedEvidence
+from provenance.evidence.inclusion import root_of
+from provenance.evidence.schema import (
+    Commitment,
+    Examples,
+    Model,
+    Predicate,
+    QueryPredicate,
+    ReshufflePredicate,
+    Selection,
+)
+from provenance.evidence.software import this_software
+from provenance.merkle import leaf_hash
+from provenance.transcript import commitment_hash, example_leaf, token_digest
+
+if TYPE_CHECKING:
+    from securesystemslib.signer import SSlibKey
+
+    from provenance.evidence.build import Provable
+
+Status = Literal["passed", "failed", "asserted"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing checked.
+
+    Attributes:
+        name: of the check.
+        status: ``asserted`` is what only the signer's word stands for.
+        sentence: what was found, in plain words.
+    """
+
+    name: str
+    status: Status
+    sentence: str
+
+
+Step = tuple[str, Callable[[], list[Check]]]
+
+
+def passed(name: str, sentence: str) -> Check:
+    """Return a check that holds."""
+    return Check(name, "passed", sentence)
+
+
+def decided(name: str, holds: bool, yes: str, no: str) -> Check:
+    """Return a check with the sentence that fits."""
+    return Check(name, "passed", yes) if holds else Check(name, "failed", no)
+
+
+def asserted(name: str, sentence: str) -> Check:
+    """Return what cannot be checked from the file."""
+    return Check(name, "asserted", sentence)
+
+
+def signature(signed: SignedEvidence, predicate: Predicate, key: "SSlibKey | None") -> list[Check]:
+    """Check the signature under the given key, or under the one that the file names."""
+    named = _named_key(predicate.signer)
+    if key is not None:
+        same = predicate.signer == key.keyval["public"]
+        return [
+            decided(
+                "signature",
+                same and signed.signed_by(key),
+                "valid under the key given: unchanged since its holder signed",
+                "not a valid signature of the key given: changed, or signed by somebody else",
+            )
+        ]
+    if named is None or not signed.signed_by(named):
+        return [Check("signature", "failed", "not valid: the file was changed after signing")]
+    return [
+        passed("signature", "valid under the key that the file names: unchanged since signing"),
+        asserted("signer", f"no key was given: whose key {predicate.signer[:16]} is, is unknown"),
+    ]
+
+
+def steps(predicate: Predicate, transcript: "Provable | None") -> list[Step]:
+    """Return the checks of a predicate with their names."""
+    common: list[Step] = [
+        ("commitment", lambda: commitment(predicate.commitment)),
+        ("software", lambda: software(predicate)),
+    ]
+    match predicate:
+        case QueryPredicate():
+            own = _query_steps(predicate, transcript)
+        case ReshufflePredicate():
+            own = _reshuffle_steps(predicate)
+        case _:
+            own = []
+    return [*own, *common]
+
+
+def _query_steps(predicate: QueryPredicate, transcript: "Provable | None") -> list[Step]:
+    shown, root = predicate.examples, predicate.commitment
+    found: list[Step] = [
+        ("inclusion", lambda: [inclusion(shown, root)]),
+        ("tokens", lambda: tokens(shown)),
+        ("selection", lambda: selection(predicate.selection, shown, transcript)),
+        ("reference", lambda: reference(predicate.reference, root)),
+        ("result", lambda: query_result(predicate)),
+        ("scores", lambda: [_SCORES]),
+    ]
+    if transcript is not None:
+        found.insert(0, ("transcript", lambda: [whole(transcript, root)]))
+    return found
+
+
+def _reshuffle_steps(predicate: ReshufflePredicate) -> list[Step]:
+    def result() -> list[Check]:
+        seeds = predicate.order_seeds
+        m = len(predicate.reshuffled_scores)
+        return [
+            decided(
+                "orders",
+                seeds is None or (len(seeds) == m and len(set(seeds)) == m),
+                f"{m} re-runs" + ("" if seeds is None else " in orders of distinct seeds"),
+                f"{m} re-runs do not have {m} distinct seeds",
+            ),
+            _same("result", predicate.result, recompute.reshuffle(predicate)),
+            asserted(
+                "re-runs",
+                "that the true order and the re-runs went through the same code from the same"
+                " checkpoint, and scored the text as stated, is the signer's word",
+            ),
+        ]
+
+    return [("result", result)]
+
+
+_SCORES = asserted(
+    "scores",
+    "the scores are as the signer reports them: no model was asked by this check",
+)
+
+
+def inclusion(examples: Examples, commitment: Commitment) -> Check:
+    """Check that the tree under the committed root holds every example where it is shown."""
+    columns = (examples.index, examples.stratum, examples.position, examples.tokens_sha256)
+    fits = len({len(column) for column in columns}) == 1
+    ordered = bool(np.all(np.diff(examples.index) > 0)) and examples.size == commitment.size
+    if not (fits and ordered):
+        return Check("inclusion", "failed", "the examples' columns do not fit together")
+    leaves = {
+        index: leaf_hash(example_leaf(stratum, position, bytes.fromhex(digest)))
+        for index, stratum, position, digest in zip(*columns, strict=True)
+    }
+    root = root_of(leaves, examples.size, [bytes.fromhex(node) for node in examples.nodes])
+    return decided(
+        "inclusion",
+        root.hex() == commitment.root,
+        f"{len(leaves)} examples stand in the committed order of {examples.size} where shown",
+        "the examples shown do not lead to the committed root: position, tokens or proof changed",
+    )
+
+
+def tokens(examples: Examples) -> list[Check]:
+    """Check disclosed token ids against their digests."""
+    if examples.tokens is None:
+        return [asserted("tokens", "not disclosed; their digests are part of the committed root")]
+    digests = [token_digest(row).hex() for row in examples.tokens]
+    return [
+        decided(
+            "tokens",
+            digests == examples.tokens_sha256,
+            "disclosed, and they are those of the committed examples",
+            "the tokens disclosed are not those of the committed examples",
+        )
+    ]
+
+
+def selection(chosen: Selection, examples: Examples, transcript: "Provable | None") -> list[Check]:
+    """Check the number of examples and, with the transcript, draw them again from the seed."""
+    n, size = len(examples.index), examples.size
+    if chosen.n != n or (chosen.method == "all" and n != size):
+        return [Check("selection", "failed", f"{chosen.n} examples were to be shown, not {n}")]
+    if chosen.method == "all":
+        return [passed("selection", "every example of the transcript was used: nothing was chosen")]
+    if chosen.method == "uniform" and chosen.seed is not None:
+        again = np.sort(uniform_rows(size, n, chosen.seed)).tolist()
+        return [
+            decided(
+                "selection",
+                again == examples.index,
+                f"the examples are those that seed {chosen.seed} draws from {size}",
+                f"the examples are not those that seed {chosen.seed} draws from {size}",
+            )
+        ]
+    return [asserted("selection", "that the examples were chosen before any score was seen")]
+
+
+def uniform_rows(size: int, n: int, seed: int) -> np.ndarray:
+    """Return n distinct row numbers in canonical order, drawn uniformly."""
+    return np.random.default_rng(seed).choice(size, n, replace=False)
+
+
+def reference(model: Model | None, commitment: Commitment) -> list[Check]:
+    """Check that the reference is not declared to have seen the order under test."""
+    if model is None:
+        return []
+    return [
+        decided(
+            "reference",
+            commitment.root not in model.lineage,
+            f"`{model.name}` is not declared to have seen this order",
+            f"`{model.name}` has seen the order under test: an innocent suspect would look guilty",
+        ),
+        asserted("lineage", f"what `{model.name}` was trained on, and its scores"),
+    ]
+
+
+def query_result(predicate: QueryPredicate) -> list[Check]:
+    """Compute every suspect's test and Holm's adjustment again."""
+    results, adjusted = recompute.query(predicate)
+    found = [
+        _same(f"result of {s.subject.name}", s.result, results[s.subject.name])
+        for s in predicate.suspects
+    ]
+    return [*found, _same("Holm", dict(predicate.holm), adjusted)]
+
+
+def commitment(published: Commitment) -> list[Check]:
+    """Check what has been opened of the commitment."""
+    found = []
+    if published.value is not None:
+        if published.nonce is None:
+            found.append(asserted("opening", "the published hash is not opened: no nonce shown"))
+        else:
+            made = commitment_hash(published.root, bytes.fromhex(published.nonce))
+            found.append(
+                decided(
+                    "opening",
+                    hmac.compare_digest(made, published.value),
+                    "root and nonce open the published hash",
+                    "root and nonce do not open the published hash",
+                )
+            )
+    where = published.published_at or "nowhere that the file names"
+    return [
+        *found,
+        asserted(
+            "time",
+            f"committed at {published.time}, published at {where}: look it up there; a hash"
+            " published after training proves nothing of the order",
+        ),
+    ]
+
+
+def software(predicate: Predicate) -> list[Check]:
+    """Compare the code that made the evidence with the code that checks it."""
+    ours, theirs = this_software(), predicate.software
+    same = ours.sources_sha256 == theirs.sources_sha256
+    return [
+        asserted(
+            "software",
+            f"made {predicate.time} with version {theirs.version} on python {theirs.python}, numpy"
+            f" {theirs.numpy}, scipy {theirs.scipy}, {theirs.platform}; its sources are"
+            f" {'the same as' if same else 'not those of'} this verifier",
+        )
+    ]
+
+
+def whole(transcript: "Provable", commitment: Commitment) -> Check:
+    """Check that the transcript disclosed is the one committed to."""
+    return decided(
+        "transcript",
+        (transcript.digest, len(transcript)) == (commitment.root, commitment.size),
+        f"the transcript given has the committed root and {commitment.size} examples",
+        f"the transcript given is another one: root {transcript.digest[:12]}",
+    )
+
+
+def _same(name: str, stated: dict[str, Any], found: dict[str, Any]) -> Check:
+    places = canonical.differences(stated, found)
+    return decided(
+        name,
+        not places,
+        f"computed again and found equal (exact p to the bit, the rest to {canonical.TOLERANCE})",
+        f"computed again and found different: {', '.join(places[:5])}",
+    )
+
+
+def _named_key(public: str) -> "SSlibKey | None":
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    from securesystemslib.signer import SSlibKey
+
+    try:
+        return SSlibKey.from_crypto(Ed25519PublicKey.from_public_bytes(bytes.fromhex(public)))
+    except ValueError:
+        return None

@@ -1,0 +1,51 @@
+"""From what stands in a predicate to the results, without the model and without the tokens.
+
+The same functions make evidence and check it: evidence that would not verify is not made.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from provenance.evidence import canonical
+from provenance.evidence.schema import (
+    Examples,
+    QueryPredicate,
+    ReshufflePredicate,
+)
+from provenance.lineage import Reference
+from provenance.query import query_family
+from provenance.reshuffle import reshuffle_test
+from provenance.transcript import Transcript
+
+NOT_RECOMPUTED = frozenset({"transcript", "n_tokens"})
+"""Fields of a result that need the tokens; the Merkle proof stands for them."""
+
+
+def order_of(examples: Examples) -> Transcript:
+    """Return positions and strata as a transcript whose rows are mere numbers."""
+    return Transcript.of(np.arange(len(examples.index)), examples.position, examples.stratum)
+
+
+def result_of(result: Any) -> dict[str, Any]:
+    """Return a result as plain values, without the fields that need the tokens."""
+    values = canonical.plain(result)
+    return {name: value for name, value in values.items() if name not in NOT_RECOMPUTED}
+
+
+def query(predicate: QueryPredicate) -> tuple[dict[str, dict[str, Any]], dict[str, float]]:
+    """Return the result of every suspect and the exact p-values after Holm."""
+    reference = predicate.reference
+    family = query_family(
+        order_of(predicate.examples),
+        {s.subject.name: np.array(s.scores, dtype=float) for s in predicate.suspects},
+        Reference.from_scores(reference.scores, name=reference.name) if reference else None,
+        **predicate.options,
+    )
+    results = {name: result_of(result) for name, result in family.results.items()}
+    return results, family.family.adjusted
+
+
+def reshuffle(predicate: ReshufflePredicate) -> dict[str, Any]:
+    """Return the result of the reshuffle test of the scores on file."""
+    return result_of(reshuffle_test(predicate.true_score, predicate.reshuffled_scores))
