@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from provenance.evidence import canonical, recompute
-from provenance.evidence.envelope import SignedEvidence
+from provenance.evidence.envelope import SignedEvidence, subjects_of
 from provenance.evidence.inclusion import root_of
 from provenance.evidence.schema import (
     Commitment,
@@ -18,6 +18,7 @@ from provenance.evidence.schema import (
     QueryPredicate,
     ReshufflePredicate,
     Selection,
+    Subject,
 )
 from provenance.evidence.software import this_software
 from provenance.merkle import leaf_hash
@@ -88,6 +89,7 @@ def signature(signed: SignedEvidence, predicate: Predicate, key: "SSlibKey | Non
 def steps(predicate: Predicate, transcript: "Provable | None") -> list[Step]:
     """Return the checks of a predicate with their names."""
     common: list[Step] = [
+        ("subject", lambda: [subject(s) for s in subjects_of(predicate)]),
         ("commitment", lambda: commitment(predicate.commitment)),
         ("software", lambda: software(predicate)),
     ]
@@ -142,6 +144,20 @@ _SCORES = asserted(
     "scores",
     "the scores are as the signer reports them: no model was asked by this check",
 )
+
+
+_WHAT = {
+    "model": "the sha256 of its weights is",
+    "text": "the sha256 of its tokens is",
+    "endpoint": "the sha256 of its address and model name is",
+    "scores": "the sha256 of the file of its scores is",
+}
+
+
+def subject(suspect: Subject) -> Check:
+    """Name the suspect by its digest: whoever has it can compare."""
+    what = _WHAT[suspect.what]
+    return asserted("subject", f"that `{suspect.name}` was tested: {what} {suspect.sha256}")
 
 
 def inclusion(examples: Examples, commitment: Commitment) -> Check:

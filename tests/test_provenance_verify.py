@@ -1,0 +1,355 @@
+"""Verification: sound evidence passes; a change of any field is noticed or named as asserted."""
+
+import base64
+import copy
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from evidence_cases import Case, family_case, query_case, reshuffle_case, transcript
+
+import provenance as pv
+from provenance.errors import BadEvidence
+from provenance.evidence import (
+    SignedEvidence,
+    explain,
+    generate_key,
+    load_private_key,
+    load_public_key,
+)
+from provenance.evidence.canonical import dumps
+from provenance.evidence.envelope import PAYLOAD_TYPE
+from provenance.verify import Report, verify
+
+CASES: dict[str, Callable[[Path], Case]] = {
+    "query": query_case,
+    "family": family_case,
+    "reshuffle": reshuffle_case,
+}
+
+ASSERTED = {
+    # What no recomputation can see, whoever signs it; the report calls each by its name.
+    "query": [
+        "commitment.time",
+        "commitment.published_at",
+        "software.",
+        "time",
+        "selection.method",
+        "reference.lineage",
+        "suspects[].subject.",
+    ],
+    "reshuffle": [
+        "commitment.time",
+        "commitment.published_at",
+        "software.",
+        "time",
+        "subject.",
+        "commitment.size",
+        "order_seeds[]",
+        "true_order_sha256",
+        "adapted",
+    ],
+}
+ASSERTED["family"] = ASSERTED["query"]
+
+
+@pytest.fixture(scope="module", params=sorted(CASES))
+def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
+    made = CASES[request.param](tmp_path_factory.mktemp(request.param))
+    return made
+
+
+def kind(case: Case) -> str:
+    return case.path.stem
+
+
+def statement_of(case: Case) -> dict[str, Any]:
+    statement: dict[str, Any] = json.loads(SignedEvidence.load(case.path).envelope.payload)
+    return statement
+
+
+def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    if isinstance(value, dict) and value:
+        for name, entry in value.items():
+            yield from leaves(entry, (*path, name))
+    elif isinstance(value, list) and value:
+        for place, entry in enumerate(value):
+            yield from leaves(entry, (*path, place))
+    else:
+        yield path
+
+
+def sampled(paths: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """Every leaf, of long lists the first, one in the middle and the last."""
+    kept = []
+    for path in paths:
+        shape = tuple("[]" if isinstance(part, int) else part for part in path)
+        kept.append((shape, path))
+    groups: dict[tuple[Any, ...], list[tuple[Any, ...]]] = {}
+    for shape, path in kept:
+        groups.setdefault(shape, []).append(path)
+    return [
+        group[i] for group in groups.values() for i in sorted({0, len(group) // 2, len(group) - 1})
+    ]
+
+
+def changed(value: Any) -> Any:
+    """A value of the same type that says something else."""
+    match value:
+        case bool():
+            return not value
+        case int() | float():
+            return value + 1 if value != 39 else value - 1
+        case str() if len(value) == 64:
+            return value[::-1] if value != value[::-1] else "0" * 64
+        case str():
+            return value + "x"
+        case None:
+            return 1
+        case [] | {}:
+            return [1] if isinstance(value, list) else {"x": 1}
+    raise AssertionError(value)
+
+
+def edited(statement: dict[str, Any], path: tuple[Any, ...]) -> dict[str, Any]:
+    new = copy.deepcopy(statement)
+    *parents, last = path
+    place: Any = new
+    for part in parents:
+        place = place[part]
+    place[last] = changed(place[last])
+    if path[:1] == ("predicate",) and "subject" in path and last in ("name", "sha256"):
+        mirror_subject(new)
+    return new
+
+
+def mirror_subject(statement: dict[str, Any]) -> None:
+    """A careful forger changes the subject in both places."""
+    predicate = statement["predicate"]
+    many = [s["subject"] for s in predicate.get("suspects", [])] or [predicate["subject"]]
+    statement["subject"] = [{"name": s["name"], "digest": {"sha256": s["sha256"]}} for s in many]
+
+
+def written(case: Case, folder: Path, statement: dict[str, Any], sign_with: Path | None) -> Path:
+    """The statement in an envelope: freshly signed, or with the old signature left in place."""
+    from securesystemslib.dsse import Envelope
+
+    payload = dumps(statement)
+    target = folder / "tampered.json"
+    if sign_with is not None:
+        envelope = Envelope(payload, PAYLOAD_TYPE, {})
+        envelope.sign(load_private_key(sign_with))
+        return SignedEvidence(envelope).save(target)
+    raw = json.loads(case.path.read_text())
+    raw["payload"] = base64.b64encode(payload).decode()
+    target.write_text(json.dumps(raw))
+    return target
+
+
+def name_of(path: tuple[Any, ...]) -> str:
+    text = ""
+    for part in path[1:]:
+        text += "[]" if isinstance(part, int) else f".{part}"
+    return text.lstrip(".")
+
+
+def test_sound_evidence_is_verified(case: Case) -> None:
+    report = verify(case.path, load_public_key(case.public))
+    assert report.ok, report.text()
+    assert report.text().startswith("VERIFIED")
+    without = verify(case.path)
+    assert without.ok
+    assert any(check.name == "signer" for check in without.findings)
+
+
+def test_every_changed_field_breaks_the_signature(case: Case, tmp_path: Path) -> None:
+    statement = statement_of(case)
+    for path in sampled(list(leaves(statement))):
+        tampered = written(case, tmp_path, edited(statement, path), sign_with=None)
+        for key in (load_public_key(case.public), None):
+            report = verify(tampered, key)
+            assert not report.ok, path
+            assert not report.conclusion
+            assert not report.proved
+
+
+def test_every_changed_field_signed_by_another_key_fails_under_the_right_one(
+    case: Case, tmp_path: Path
+) -> None:
+    generate_key(tmp_path / "mallory.pem")
+    statement = statement_of(case)
+    mallory = load_private_key(tmp_path / "mallory.pem").public_key.keyval["public"]
+    statement["predicate"]["signer"] = mallory
+    for path in sampled(list(leaves(statement))):
+        tampered = written(case, tmp_path, edited(statement, path), tmp_path / "mallory.pem")
+        assert not verify(tampered, load_public_key(case.public)).ok, path
+
+
+def test_fields_that_pass_when_signed_by_the_right_key_are_those_called_asserted(
+    case: Case, tmp_path: Path
+) -> None:
+    """The signer lies about one field: the recomputation sees it, or the report says whose word."""
+    statement, key = statement_of(case), load_public_key(case.public)
+    unseen = set()
+    for path in sampled(list(leaves(statement))):
+        tampered = written(case, tmp_path, edited(statement, path), case.private)
+        if verify(tampered, key).ok:
+            unseen.add(name_of(path))
+    allowed = ASSERTED[kind(case)]
+    surprising = {
+        name
+        for name in unseen
+        if not any(name == a or (a.endswith(".") and name.startswith(a)) for a in allowed)
+    }
+    assert not surprising
+    if kind(case) == "query":
+        assert {"commitment.time", "suspects[].subject.sha256"} <= unseen
+
+
+def test_what_is_only_asserted_is_called_so(case: Case) -> None:
+    report = verify(case.path, load_public_key(case.public))
+    asserted = {check.name for check in report.findings if check.status == "asserted"}
+    expected = {"query": {"scores", "time", "software", "lineage", "subject", "selection"}}
+    expected["family"] = {"scores", "time", "software", "subject", "tokens"}
+    expected["reshuffle"] = {"time", "software", "subject", "re-runs"}
+    assert expected[kind(case)] <= asserted
+
+
+def test_a_field_more_or_less_is_refused(case: Case, tmp_path: Path) -> None:
+    statement = statement_of(case)
+    more = copy.deepcopy(statement)
+    more["predicate"]["remark"] = "trust me"
+    less = copy.deepcopy(statement)
+    del less["predicate"]["time"]
+    for broken in (more, less):
+        report = verify(written(case, tmp_path, broken, case.private))
+        assert not report.ok
+        assert [check.name for check in report.failed] == ["format"]
+
+
+def test_the_statement_is_not_another_kind(case: Case, tmp_path: Path) -> None:
+    for name, value in (
+        ("_type", "https://in-toto.io/Statement/v0.1"),
+        ("predicateType", "urn:stemma:provenance:horoscope:v1"),
+        ("predicateType", "query"),
+        ("subject", []),
+    ):
+        broken = statement_of(case) | {name: value}
+        assert not verify(written(case, tmp_path, broken, case.private)).ok
+
+
+def test_the_payload_must_be_canonical(tmp_path: Path) -> None:
+    from securesystemslib.dsse import Envelope
+
+    case = query_case(tmp_path)
+    loose = json.dumps(statement_of(case)).encode()
+    envelope = Envelope(loose, PAYLOAD_TYPE, {})
+    envelope.sign(load_private_key(case.private))
+    report = verify(SignedEvidence(envelope).save(tmp_path / "loose.json"))
+    assert "canonical" in report.failed[0].sentence
+
+
+def test_another_payload_type_is_not_signed_evidence(tmp_path: Path) -> None:
+    from securesystemslib.dsse import Envelope
+
+    case = query_case(tmp_path)
+    envelope = Envelope(SignedEvidence.load(case.path).envelope.payload, "text/plain", {})
+    envelope.sign(load_private_key(case.private))
+    path = SignedEvidence(envelope).save(tmp_path / "plain.json")
+    assert not verify(path, load_public_key(case.public)).ok
+
+
+def test_without_a_signature_it_fails(case: Case, tmp_path: Path) -> None:
+    raw = json.loads(case.path.read_text()) | {"signatures": []}
+    path = tmp_path / "unsigned.json"
+    path.write_text(json.dumps(raw))
+    for key in (None, load_public_key(case.public)):
+        assert [check.name for check in verify(path, key).failed] == ["signature"]
+
+
+def test_the_transcript_is_held_against_the_commitment(tmp_path: Path) -> None:
+    case = query_case(tmp_path)
+    key = load_public_key(case.public)
+    assert verify(case.path, key, case.whole).ok
+    other = verify(case.path, key, transcript(seed=9))
+    assert [check.name for check in other.failed] == ["transcript"]
+
+
+def test_scores_that_no_test_takes_are_a_failed_check_not_a_crash(tmp_path: Path) -> None:
+    case = query_case(tmp_path)
+    statement = statement_of(case)
+    constant = statement["predicate"]["reference"]["scores"]
+    for scores in (constant, [1.0, 2.0], []):
+        statement["predicate"]["suspects"][0]["scores"] = scores
+        report = verify(written(case, tmp_path, statement, case.private))
+        assert any("cannot be recomputed" in check.sentence for check in report.failed)
+
+
+def test_options_unknown_to_the_test_fail(tmp_path: Path) -> None:
+    case = query_case(tmp_path)
+    statement = statement_of(case)
+    statement["predicate"]["options"]["leniency"] = 1
+    assert not verify(written(case, tmp_path, statement, case.private)).ok
+
+
+def test_truncated_files_are_unreadable_not_verified(tmp_path: Path) -> None:
+    case = query_case(tmp_path)
+    text = case.path.read_text()
+    for length in (0, 10, len(text) // 2, len(text) - 3):
+        (tmp_path / "cut.json").write_text(text[:length])
+        report = verify(tmp_path / "cut.json")
+        assert not report.ok
+        assert report.kind is None
+    with pytest.raises(BadEvidence, match="no such file"):
+        verify(tmp_path / "none.json")
+
+
+def test_the_two_consequences_stand_beside_every_result(case: Case) -> None:
+    report: Report = verify(case.path)
+    words = report.text()
+    for sentence in (explain.SAME_ORDER, explain.SAME_DATA, explain.REPORTED, explain.TIME):
+        assert sentence in words
+    assert "ok" in report.as_dict()
+    json.dumps(report.as_dict())
+
+
+def test_a_reference_that_saw_the_order_fails(tmp_path: Path) -> None:
+    case = query_case(tmp_path)
+    statement = statement_of(case)
+    statement["predicate"]["reference"]["lineage"].append(case.whole.digest)
+    report = verify(written(case, tmp_path, statement, case.private))
+    assert [check.name for check in report.failed] == ["reference"]
+
+
+def test_steps_are_reported(tmp_path: Path) -> None:
+    seen: list[str] = []
+    verify(query_case(tmp_path).path, progress=seen.append)
+    assert {"reading", "inclusion", "result"} <= set(seen)
+
+
+def test_shuffled_rows_give_the_same_evidence(tmp_path: Path) -> None:
+    case = query_case(tmp_path)
+    from evidence_cases import OPTIONS
+
+    from provenance.evidence import Evidence
+
+    order = np.random.default_rng(5).permutation(len(case.rows))
+    reference = pv.Reference(case.reference.scores[order], case.reference.lineage, "sibling")
+    again = Evidence.of_query(
+        pv.query_test(case.whole.take(case.rows[order]), case.scores[order], reference, **OPTIONS),
+        case.whole,
+        case.rows[order],
+        case.scores[order],
+        reference,
+        suspect=case.evidence.predicate.suspects[0].subject,  # type: ignore[attr-defined]
+        commitment=case.evidence.predicate.commitment,
+        options=OPTIONS,
+        disclose_tokens=True,
+    )
+    same = {"software", "time"}
+    assert again.predicate.model_dump(exclude=same) == case.evidence.predicate.model_dump(
+        exclude=same
+    )
