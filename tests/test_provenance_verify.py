@@ -38,7 +38,7 @@ ASSERTED = {
         "software.",
         "time",
         "selection.method",
-        "reference.lineage",
+        "reference.lineage[]",
         "suspects[].subject.",
     ],
     "reshuffle": [
@@ -120,10 +120,16 @@ def edited(statement: dict[str, Any], path: tuple[Any, ...]) -> dict[str, Any]:
     place: Any = new
     for part in parents:
         place = place[part]
-    place[last] = changed(place[last])
+    place[last] = reranked(place, last) if "scores" in path else changed(place[last])
     if path[:1] == ("predicate",) and "subject" in path and last in ("name", "sha256"):
         mirror_subject(new)
     return new
+
+
+def reranked(scores: list[float], place: int) -> float:
+    """Another score at another rank: only ranks enter a test without a reference."""
+    highest = scores[place] == max(scores)
+    return min(scores) - 1.5 if highest else max(scores) + 1.5
 
 
 def mirror_subject(statement: dict[str, Any]) -> None:

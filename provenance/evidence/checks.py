@@ -1,6 +1,5 @@
 """The checks of ``verify``, one function each; a check is a sentence and whether it holds."""
 
-import hmac
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from provenance.evidence import canonical, recompute
+from provenance.evidence.commitments import opens_root, opens_seed
 from provenance.evidence.envelope import SignedEvidence, subjects_of
 from provenance.evidence.inclusion import root_of
 from provenance.evidence.schema import (
@@ -22,7 +22,7 @@ from provenance.evidence.schema import (
 )
 from provenance.evidence.software import this_software
 from provenance.merkle import leaf_hash
-from provenance.transcript import commitment_hash, example_leaf, token_digest
+from provenance.transcript import example_leaf, token_digest
 
 if TYPE_CHECKING:
     from securesystemslib.signer import SSlibKey
@@ -200,9 +200,11 @@ def selection(chosen: Selection, examples: Examples, transcript: "Provable | Non
     n, size = len(examples.index), examples.size
     if chosen.n != n or (chosen.method == "all" and n != size):
         return [Check("selection", "failed", f"{chosen.n} examples were to be shown, not {n}")]
+    if (chosen.method == "uniform") != (chosen.seed is not None):
+        return [Check("selection", "failed", "a seed belongs to a uniform draw, and to no other")]
     if chosen.method == "all":
         return [passed("selection", "every example of the transcript was used: nothing was chosen")]
-    if chosen.method == "uniform" and chosen.seed is not None:
+    if chosen.seed is not None:
         again = np.sort(uniform_rows(size, n, chosen.seed)).tolist()
         return [
             decided(
@@ -247,20 +249,25 @@ def query_result(predicate: QueryPredicate) -> list[Check]:
 
 def commitment(published: Commitment) -> list[Check]:
     """Check what has been opened of the commitment."""
-    found = []
-    if published.value is not None:
-        if published.nonce is None:
-            found.append(asserted("opening", "the published hash is not opened: no nonce shown"))
-        else:
-            made = commitment_hash(published.root, bytes.fromhex(published.nonce))
-            found.append(
-                decided(
-                    "opening",
-                    hmac.compare_digest(made, published.value),
-                    "root and nonce open the published hash",
-                    "root and nonce do not open the published hash",
-                )
-            )
+    found = [
+        decided(
+            name,
+            opens,
+            f"{what} and nonce open the published hash",
+            f"{what} and nonce do not open a published hash",
+        )
+        for name, what, opens in (
+            ("opening", "root", opens_root(published)),
+            ("seed", "seed", opens_seed(published)),
+        )
+        if opens is not None
+    ]
+    for name, value, opened in (
+        ("opening", published.value, published.nonce),
+        ("seed", published.seed_commitment, published.seed_nonce),
+    ):
+        if value is not None and opened is None:
+            found.append(asserted(name, f"the published hash {value[:16]} is not opened"))
     where = published.published_at or "nowhere that the file names"
     return [
         *found,
