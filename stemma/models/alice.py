@@ -91,6 +91,8 @@ class Plan:
 _BROWN = ("nltk-brown", "python-stdlib")
 
 PLANS: dict[Scale, Plan] = {
+    # At a rate of 1e-3 so short a run still learns the frequencies of tokens, and its earliest
+    # examples come out likelier: the sign of memory turns only later.
     "smoke": Plan((_BROWN,), 1_200, 16, 608, 608, 200, 608, vocab_size=1_000, hidden=32, layers=1),
     "small": Plan((_BROWN,), 8_000, 32, 6_000, 6_000, 2_000, 6_000),
     "gpu": Plan(
