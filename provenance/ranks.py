@@ -128,6 +128,47 @@ def rank_tests(
     return results
 
 
+def max_statistic_p(
+    positions: NDArray[np.int64],
+    scores: Array,
+    strata: NDArray[np.int64],
+    *,
+    alternative: Alternative,
+    permutations: int,
+    seed: int,
+) -> Array:
+    """Return exact p-values of several scores of one suspect, the choice among them paid for.
+
+    The j-th is (1 + #{permutations whose largest z over all scores is at least z_j}) / (m + 1)
+    (Westfall and Young 1993, single step): sharper than Holm where the scores agree, and exact
+    under the common null hypothesis, as the largest z is itself a statistic of the order.
+    Arguments and errors as for ``rank_tests``; shape (scores,).
+    """
+    _check(positions, scores, strata)
+    order = np.lexsort((*scores.T, positions, strata))
+    starts = np.unique(strata[order], return_index=True)[1]
+    sizes = np.diff(np.append(starts, len(order)))
+    x = _centred(stats.rankdata(positions[order])[:, None], starts, sizes)[:, 0]
+    y = _centred(stats.rankdata(scores[order], axis=0), starts, sizes)
+    unit = _unit(x, y, starts, sizes)
+    y = y / np.where(unit > 0, unit, np.inf)
+    sign = {"later-is-likelier": 1.0, "earlier-is-likelier": -1.0, "two-sided": 0.0}[alternative]
+    rng = np.random.default_rng(seed)
+
+    def directed(z: Array) -> Array:
+        return np.abs(z) if sign == 0 else sign * z
+
+    observed, exceed = directed(x @ y), np.zeros(y.shape[1])
+    rows = max(1, _CHUNK // len(x))
+    for start in range(0, permutations, rows):
+        block = np.tile(x, (min(rows, permutations - start), 1))
+        for low, size in zip(starts, sizes, strict=True):
+            block[:, low : low + size] = rng.permuted(block[:, low : low + size], axis=1)
+        largest = directed(block @ y).max(axis=1)
+        exceed += (largest[:, None] >= observed - 1e-9).sum(axis=0)
+    return np.asarray((1 + exceed) / (permutations + 1))
+
+
 def _check(positions: NDArray[np.int64], scores: Array, strata: NDArray[np.int64]) -> None:
     if scores.ndim != 2 or len(scores) != len(positions) or len(strata) != len(positions):
         raise BadScores(f"{len(positions)} positions but scores of shape {scores.shape}")

@@ -130,7 +130,7 @@ def partition_draws(
 ) -> tuple[Array, Array]:
     """Run the partition test on random sub-texts; return exact p-values and z, each (draws,).
 
-    Fixed beforehand: weight 1 / (number of occurrences), n-grams of 2 to ``len(index.levels)``
+    Fixed beforehand: weight 1 / (number of occurrences), n-grams of 2 to ``index.n_max``
     tokens, every example a part.
     """
     p, z = [], []
@@ -139,7 +139,7 @@ def partition_draws(
         result = partition_test(
             transcript,
             text.completions[pick],
-            n_max=len(index.levels),
+            n_max=index.n_max,
             index=index,
             permutations=permutations,
             resamples=0,
