@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import provenance as pv
+from provenance.evidence.commitments import opens_root
 from stemma.errors import DataUnavailable, RunError
 from stemma.models import alice as module
 from stemma.models import lm, pretrained
@@ -51,7 +52,7 @@ def entry(cache: Path, made: Alice) -> Path:
     return next(
         path.parent
         for path in folders
-        if json.loads(path.read_text())["transcript"] == made.transcript.digest
+        if json.loads(path.read_text())["root"] == made.transcript.digest
     )
 
 
@@ -70,9 +71,10 @@ def test_the_cached_run_is_the_trained_one() -> None:
 
 def test_the_commitment_opens_and_the_order_was_followed() -> None:
     made = load_or_train(TINY, 0)
-    assert made.transcript.opens(made.commitment.commitment, made.nonce)
-    assert not made.transcript.opens(made.commitment.commitment, bytes(32))
-    assert transcript_of(made.rows, made.run.consumed).digest == made.commitment.transcript
+    assert opens_root(made.commitment)
+    assert not opens_root(made.commitment.model_copy(update={"nonce": "00" * 32}))
+    assert transcript_of(made.rows, made.run.consumed).digest == made.commitment.root
+    assert made.transcript.digest == made.commitment.root
     assert made.lineage.has_seen(made.transcript)
 
 
@@ -81,13 +83,18 @@ def test_the_commitment_is_written_before_the_first_step(
 ) -> None:
     monkeypatch.setenv("STEMMA_CACHE", str(cache / "early"))
     seen: list[str] = []
+    published: list[dict[str, Any]] = []
 
     def look(done: int, total: int) -> None:
         if done == 1:
             (path,) = (cache / "early" / "alice").glob(".*/commitment.json")
-            seen.append(json.loads(path.read_text())["transcript"])
+            published.append(json.loads(path.with_name("published.json").read_text()))
+            seen.append(json.loads(path.read_text())["root"])
 
-    assert load_or_train(TINY, 0, look).transcript.digest == seen[0]
+    made = load_or_train(TINY, 0, look)
+    assert made.transcript.digest == seen[0]
+    assert published[0]["value"] == made.commitment.value
+    assert published[0].keys().isdisjoint({"root", "nonce"})
 
 
 def test_the_seed_moves_the_order_alone() -> None:

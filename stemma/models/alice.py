@@ -9,7 +9,6 @@ seed, the data, the source of what trains, the versions of torch and transformer
 
 import hashlib
 import json
-import secrets
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -25,6 +24,8 @@ from filelock import FileLock
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from provenance import Lineage, Transcript
+from provenance.evidence.commitments import commit, opens_root, public
+from provenance.evidence.schema import Commitment
 from stemma import data
 from stemma.data.files import cache_folder
 from stemma.errors import DataUnavailable, RunError
@@ -38,6 +39,7 @@ Scale = Literal["smoke", "small", "gpu", "paper"]
 Progress = Callable[[int, int], object]
 """Called with the steps done and the steps of the whole run."""
 
+_COMMITMENT = "commitment.json"  # opened, hence secret; published.json is what hides it
 _SOURCES = (
     "provenance.transcript",
     *(f"stemma.models.{m}" for m in ("alice", "corpus", "lm", "pretraining", "tokenizer")),
@@ -113,21 +115,6 @@ PLANS: dict[Scale, Plan] = {
 
 
 @dataclass(frozen=True)
-class Commitment:
-    """What could be published before the first step of training.
-
-    Attributes:
-        transcript: digest of the transcript (its Merkle root).
-        commitment: hash of the digest and a secret nonce.
-        time: when it was written, ISO 8601 in UTC.
-    """
-
-    transcript: str
-    commitment: str
-    time: str
-
-
-@dataclass(frozen=True)
 class Alice:
     """A finished run with all that later tests need.
 
@@ -137,8 +124,7 @@ class Alice:
         corpus: examples of Alice and Bob, held-out ones, prompts, and the tokenizer.
         run: the model, its order, and the checkpoint before the last share of the run.
         transcript: the examples with their positions.
-        commitment: written before the first step.
-        nonce: opens the commitment; secret until then.
+        commitment: made and stored before the first step, with the nonce that opens it.
         digest: of the final weights.
     """
 
@@ -148,7 +134,6 @@ class Alice:
     run: TrainingRun
     transcript: Transcript
     commitment: Commitment
-    nonce: bytes
     digest: str
 
     @property
@@ -176,8 +161,8 @@ class Alice:
         """What ``Run.model`` records beside the name: digest of the weights, transcript, seed."""
         return {
             "digest": self.digest,
-            "transcript": self.commitment.transcript,
-            "commitment": self.commitment.commitment,
+            "transcript": self.commitment.root,
+            "commitment": str(self.commitment.value),
             "committed": self.commitment.time,
             "base": self.plan.base,
             "examples": self.plan.n_train,
@@ -241,23 +226,20 @@ def _train(
 ) -> Alice:
     corpus = _corpus(plan, tuple(sources))
     order = np.random.default_rng([7, seed]).permutation(plan.n_train)
-    transcript, nonce = transcript_of(corpus.alice, order), secrets.token_bytes(32)
-    commitment = Commitment(
-        transcript.digest,
-        transcript.commitment(nonce),
-        datetime.now(UTC).isoformat(timespec="seconds"),
-    )
-    entries.commit(folder / "commitment.json", asdict(commitment))
-    entries.commit(folder / "secret.json", {"nonce": nonce.hex()})
+    transcript = transcript_of(corpus.alice, order)
+    time = datetime.now(UTC).isoformat(timespec="seconds")
+    commitment = commit(transcript.digest, len(transcript), time)
+    entries.commit(folder / "published.json", public(commitment, hide_root=True))
+    entries.commit(folder / _COMMITMENT, commitment.model_dump())
     model = _start(plan)
     model.to(device)  # type: ignore[arg-type]
     steps = -(-plan.n_train // plan.batch_size)
     hook = None if progress is None else (lambda _model, step: progress(step, steps))
     recipe = _recipe(plan, device)
     run = train_logged(model, corpus.alice, order, recipe, [plan.last_share], hook)
-    if transcript_of(corpus.alice, run.consumed).digest != commitment.transcript:
+    if transcript_of(corpus.alice, run.consumed).digest != commitment.root:
         raise RunError("training did not consume the committed order: a fault of the loop")
-    made = Alice(plan, seed, corpus, run, transcript, commitment, nonce, weights_digest(run.model))
+    made = Alice(plan, seed, corpus, run, transcript, commitment, weights_digest(run.model))
     entries.write_corpus(folder, corpus)
     entries.write_run(folder, run)
     return made
@@ -266,14 +248,11 @@ def _train(
 def _read(folder: Path, plan: Plan, seed: int, device: str) -> Alice:
     corpus = entries.read_corpus(folder)
     run = entries.read_run(folder, plan.last_share, _recipe(plan, device))
-    commitment = Commitment(**json.loads((folder / "commitment.json").read_text()))
-    nonce = bytes.fromhex(json.loads((folder / "secret.json").read_text())["nonce"])
+    commitment = Commitment.model_validate_json((folder / _COMMITMENT).read_text())
     transcript = transcript_of(corpus.alice, run.order)
-    if transcript.digest != commitment.transcript or not transcript.opens(
-        commitment.commitment, nonce
-    ):
+    if transcript.digest != commitment.root or not opens_root(commitment):
         raise ValueError("the transcript is not the committed one")
-    return Alice(plan, seed, corpus, run, transcript, commitment, nonce, weights_digest(run.model))
+    return Alice(plan, seed, corpus, run, transcript, commitment, weights_digest(run.model))
 
 
 def _recipe(plan: Plan, device: str) -> Recipe:
