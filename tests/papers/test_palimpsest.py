@@ -13,6 +13,7 @@ from stemma import catalog, data
 from stemma.errors import DataUnavailable
 from stemma.models.corpus import build_corpus
 from stemma.models.derivatives import fine_tunes, student
+from stemma.models.parallel import threaded
 from stemma.models.pretraining import (
     TrainingRun,
     candidates,
@@ -24,7 +25,6 @@ from stemma.models.scoring import sequence_losses, token_losses
 from stemma.models.training import Recipe
 from stemma.models.weights import weights_digest
 from stemma.papers.palimpsest import estimates, experiment, figures, hub, nulls, observation, rivals
-from stemma.papers.palimpsest.parallel import threaded
 
 N, LENGTH = 480, 16
 RECIPE = Recipe(batch_size=8, learning_rate=3e-3)
