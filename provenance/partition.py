@@ -4,7 +4,7 @@ Needs text alone: no likelihoods, no re-training (Algorithm 2 of arXiv 2510.1979
 counts as the statistic of each part).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
@@ -117,8 +117,55 @@ def partition_test(
             f"no {n_min}-gram of the text occurs in the transcript ({found.unknown} of its tokens"
             " are unknown there: is it the same tokenizer?)"
         )
-    columns = [_per_example(built, found, weighting) for weighting in weightings]
-    positions, strata, table = _in_parts(transcript, np.column_stack(columns), parts)
+    tests, adjusted = counts_test(
+        transcript,
+        {weighting: _per_example(built, found, weighting) for weighting in weightings},
+        parts=parts,
+        alternative=alternative,
+        permutations=permutations,
+        resamples=resamples,
+        seed=seed,
+    )
+    return PartitionResult(
+        tests=tests,
+        adjusted=adjusted,
+        n_tokens=int(np.count_nonzero(rows != PAD)),
+        matched=found.matched,
+        parts=parts or len(transcript),
+        transcript=transcript.digest,
+        unknown=found.unknown,
+    )
+
+
+def counts_test(
+    transcript: Transcript,
+    counts: Mapping[Weighting, NDArray[np.float64]],
+    *,
+    parts: int | None,
+    alternative: Alternative,
+    permutations: int,
+    resamples: int,
+    seed: int,
+) -> tuple[dict[Weighting, RankTest], dict[Weighting, float]]:
+    """Return the rank tests of what each example counted, and their p with the choice paid for.
+
+    The last step of ``partition_test``, which needs no text: who has ``overlap`` of each weighting
+    can repeat it from there. Of the transcript only positions and strata are read.
+
+    Args:
+        transcript: order of the examples.
+        counts: ``overlap`` of the text under each weighting, shape (n,) each.
+        parts: as in ``partition_test``, like all that follows.
+        alternative: direction of the test.
+        permutations: m of the exact p-value over parts.
+        resamples: bootstrap resamples for the interval of rho.
+        seed: of permutations and bootstrap.
+
+    Raises:
+        TooFewExamples: fewer than 20 parts.
+        BadScores: ``parts`` together with several strata or tied positions; constant counts.
+    """
+    positions, strata, table = _in_parts(transcript, np.column_stack([*counts.values()]), parts)
     tests = rank_tests(
         positions,
         table,
@@ -133,15 +180,7 @@ def partition_test(
         adjusted = max_statistic_p(
             positions, table, strata, alternative=alternative, permutations=permutations, seed=seed
         ).tolist()
-    return PartitionResult(
-        tests=dict(zip(weightings, tests, strict=True)),
-        adjusted=dict(zip(weightings, adjusted, strict=True)),
-        n_tokens=int(np.count_nonzero(rows != PAD)),
-        matched=found.matched,
-        parts=len(positions),
-        transcript=transcript.digest,
-        unknown=found.unknown,
-    )
+    return dict(zip(counts, tests, strict=True)), dict(zip(counts, adjusted, strict=True))
 
 
 def overlap(

@@ -129,3 +129,17 @@ def reshuffle_case(folder: Path) -> Case:
     )
     path = save(folder, "reshuffle.json", evidence)
     return Case(path, *keys(folder), whole, np.arange(0), scores, None, result, evidence)
+
+
+def partition_case(folder: Path) -> Case:
+    """Return evidence of a text that repeats late examples, two weightings, text shown."""
+    whole, rng = transcript(), np.random.default_rng(4)
+    late = np.argsort(whole.positions)[-25:]
+    text = [whole.rows[i][whole.rows[i] != pv.PAD].tolist() for i in rng.choice(late, 30)]
+    options = OPTIONS | {"weightings": ("inverse", "count"), "n_max": 3}
+    result = pv.partition_test(whole, text, **options)
+    evidence = Evidence.of_partition(
+        result, whole, text, suspect="dave", commitment=commitment(whole), options=options
+    )
+    path = save(folder, "partition.json", evidence)
+    return Case(path, *keys(folder), whole, np.arange(len(whole)), text, None, result, evidence)

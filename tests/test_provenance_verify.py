@@ -9,7 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from evidence_cases import Case, family_case, query_case, reshuffle_case, transcript
+from evidence_cases import (
+    Case,
+    family_case,
+    partition_case,
+    query_case,
+    reshuffle_case,
+    transcript,
+)
 
 import provenance as pv
 from provenance.errors import BadEvidence
@@ -27,6 +34,7 @@ from provenance.verify import Report, verify
 CASES: dict[str, Callable[[Path], Case]] = {
     "query": query_case,
     "family": family_case,
+    "partition": partition_case,
     "reshuffle": reshuffle_case,
 }
 
@@ -40,6 +48,16 @@ ASSERTED = {
         "selection.method",
         "reference.lineage[]",
         "suspects[].subject.",
+    ],
+    "partition": [
+        "commitment.time",
+        "commitment.published_at",
+        "software.",
+        "time",
+        "subject.name",
+        "subject.what",
+        "n_min",
+        "n_max",
     ],
     "reshuffle": [
         "commitment.time",
@@ -120,7 +138,9 @@ def edited(statement: dict[str, Any], path: tuple[Any, ...]) -> dict[str, Any]:
     place: Any = new
     for part in parents:
         place = place[part]
-    place[last] = reranked(place, last) if "scores" in path else changed(place[last])
+    place[last] = (
+        reranked(place, last) if {"scores", "counts"} & set(path) else changed(place[last])
+    )
     if path[:1] == ("predicate",) and "subject" in path and last in ("name", "sha256"):
         mirror_subject(new)
     return new
@@ -220,6 +240,7 @@ def test_what_is_only_asserted_is_called_so(case: Case) -> None:
     asserted = {check.name for check in report.findings if check.status == "asserted"}
     expected = {"query": {"scores", "time", "software", "lineage", "subject", "selection"}}
     expected["family"] = {"scores", "time", "software", "subject", "tokens"}
+    expected["partition"] = {"counts", "time", "software", "subject"}
     expected["reshuffle"] = {"time", "software", "subject", "re-runs"}
     assert expected[kind(case)] <= asserted
 
@@ -282,6 +303,37 @@ def test_the_transcript_is_held_against_the_commitment(tmp_path: Path) -> None:
     assert verify(case.path, key, case.whole).ok
     other = verify(case.path, key, transcript(seed=9))
     assert [check.name for check in other.failed] == ["transcript"]
+
+
+def test_counts_are_made_again_with_the_transcript(tmp_path: Path) -> None:
+    case = partition_case(tmp_path)
+    key = load_public_key(case.public)
+    report = verify(case.path, key, case.whole)
+    assert report.ok, report.text()
+    assert "counts" in {check.name for check in report.findings if check.status == "passed"}
+    for field, value in (("n_min", 3), ("n_max", 2)):
+        statement = statement_of(case)
+        statement["predicate"][field] = value
+        lied = verify(written(case, tmp_path, statement, case.private), key, case.whole)
+        assert [check.name for check in lied.failed] == ["counts"]
+
+
+def test_a_partition_with_an_example_left_out_fails(tmp_path: Path) -> None:
+    """Leaving out early examples that the text shares would be a choice after the fact."""
+    case = partition_case(tmp_path)
+    statement = statement_of(case)
+    shown = statement["predicate"]["examples"]
+    for column in ("index", "stratum", "position", "tokens_sha256"):
+        del shown[column][0]
+    for column in statement["predicate"]["counts"].values():
+        del column[0]
+    proof = case.whole.prove(np.argsort(case.whole.positions)[1:])
+    from provenance.evidence.inclusion import shared_nodes
+
+    shown["nodes"] = [node.hex() for node in shared_nodes(proof)]
+    report = verify(written(case, tmp_path, statement, case.private))
+    assert "completeness" in [check.name for check in report.failed]
+    assert "inclusion" not in [check.name for check in report.failed]
 
 
 def test_scores_that_no_test_takes_are_a_failed_check_not_a_crash(tmp_path: Path) -> None:

@@ -4,15 +4,15 @@ An in-toto Statement v1 about the suspect, in a DSSE envelope signed with ed2551
 the result follows from. ``provenance.verify`` computes everything in it again.
 """
 
-from provenance.evidence.build import (
-    Evidence,
+from provenance.evidence.build import Evidence
+from provenance.evidence.envelope import SignedEvidence
+from provenance.evidence.keys import generate_key, load_private_key, load_public_key
+from provenance.evidence.schema import Commitment, Selection, Subject
+from provenance.evidence.subjects import (
     subject_of_endpoint,
     subject_of_path,
     subject_of_tokens,
 )
-from provenance.evidence.envelope import SignedEvidence
-from provenance.evidence.keys import generate_key, load_private_key, load_public_key
-from provenance.evidence.schema import Commitment, Selection, Subject
 
 __all__ = [
     "Commitment",

@@ -1,10 +1,9 @@
 """Making evidence: results with all that is needed to compute them again."""
 
-import hashlib
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -18,6 +17,7 @@ from provenance.evidence.schema import (
     Examples,
     Kind,
     Model,
+    PartitionPredicate,
     Predicate,
     QueryPredicate,
     ReshufflePredicate,
@@ -26,13 +26,23 @@ from provenance.evidence.schema import (
     Suspect,
 )
 from provenance.evidence.software import this_software
+from provenance.evidence.subjects import subject_of_tokens
 from provenance.lineage import Reference
+from provenance.ngrams import NgramIndex
+from provenance.partition import PartitionResult, overlap, partition_test
 from provenance.query import QueryFamily, QueryResult
 from provenance.reshuffle import ReshuffleResult
-from provenance.transcript import PAD, Proof, Transcript
+from provenance.transcript import PAD, Proof, Transcript, pad_rows
 
 if TYPE_CHECKING:
     from securesystemslib.signer import CryptoSigner
+
+
+PARTITION_DEFAULTS: dict[str, Any] = {
+    name: parameter.default
+    for name, parameter in inspect.signature(partition_test).parameters.items()
+    if parameter.kind is inspect.Parameter.KEYWORD_ONLY and name != "index"
+}
 
 
 class Provable(Protocol):
@@ -136,6 +146,62 @@ class Evidence:
         return cls("query", predicate.model_copy(update={"holm": adjusted}))
 
     @classmethod
+    def of_partition(
+        cls,
+        result: PartitionResult,
+        transcript: Transcript,
+        text: ArrayLike | Sequence[Sequence[int]],
+        *,
+        suspect: str,
+        commitment: Commitment | None = None,
+        options: Mapping[str, Any] | None = None,
+        index: NgramIndex | None = None,
+        disclose_text: bool = True,
+    ) -> "Evidence":
+        """Make evidence of a partition test, with what every example counted: no index is needed.
+
+        Args:
+            result: what ``partition_test`` returned.
+            transcript: the whole transcript, in memory.
+            text: token ids of the suspect's text.
+            suspect: name of the text; it is identified by the digest of its tokens.
+            commitment: what was published; the root and "not published" by default.
+            options: the keyword arguments of the test, without ``index``.
+            index: to use it again.
+            disclose_text: put the token ids into the evidence.
+
+        Raises:
+            BadEvidence: the result does not follow from text and options, or the commitment is
+                to another transcript.
+        """
+        rows = [row[row != PAD].tolist() for row in pad_rows(text)]
+        given = PARTITION_DEFAULTS | dict(options or {})
+        n_min, n_max = given.pop("n_min"), given.pop("n_max")
+        weightings = given.pop("weightings")
+        built = index or NgramIndex.build(transcript.rows, n_max)
+        examples, order = show(transcript, np.arange(len(transcript)))
+        counts = {w: overlap(built, text, w, n_min, n_max)[order].tolist() for w in weightings}
+        predicate = PartitionPredicate(
+            commitment=_commitment(commitment, transcript),
+            software=this_software(),
+            time=now(),
+            examples=examples,
+            subject=subject_of_tokens(suspect, rows),
+            text=rows if disclose_text else None,
+            n_tokens=sum(map(len, rows)),
+            counts=counts,
+            n_min=n_min,
+            n_max=n_max,
+            options=canonical.plain(given),
+            result={
+                "tests": canonical.plain(result.tests),
+                "adjusted": canonical.plain(result.adjusted),
+            },
+        )
+        require_same(predicate.result, recompute.partition(predicate), suspect)
+        return cls("partition", predicate)
+
+    @classmethod
     def of_reshuffle(
         cls,
         result: ReshuffleResult,
@@ -210,40 +276,6 @@ def show(
     return examples, order
 
 
-def subject_of_tokens(name: str, rows: Sequence[Sequence[int]]) -> Subject:
-    """Return a text as subject: the digest of its token ids, texts one after the other."""
-    return Subject(name=name, sha256=text_digest(rows), what="text")
-
-
-def text_digest(rows: Sequence[Sequence[int]]) -> str:
-    """Return the hex sha256 of the canonical JSON of texts as lists of token ids."""
-    return canonical.sha256_of([[int(t) for t in row if t != PAD] for row in rows])
-
-
-def subject_of_endpoint(name: str, url: str, model: str) -> Subject:
-    """Return an end point as subject: the digest of its address and the name of its model."""
-    return Subject(
-        name=name, sha256=canonical.sha256_of({"model": model, "url": url}), what="endpoint"
-    )
-
-
-def subject_of_path(name: str, path: str | Path) -> Subject:
-    """Return a model's folder (every weight file), or a file, as subject.
-
-    Raises:
-        BadEvidence: nothing there, or a folder without weights.
-    """
-    place = Path(path)
-    if place.is_file():
-        return Subject(name=name, sha256=_file_digest(place), what="scores")
-    suffixes = {".safetensors", ".bin", ".pt", ".gguf"}
-    files = sorted(f for f in place.glob("*") if f.suffix in suffixes)
-    if not files:
-        raise BadEvidence(f"{place}: no weights (.safetensors, .bin, .pt, .gguf) to identify it by")
-    digests = {file.name: _file_digest(file) for file in files}
-    return Subject(name=name, sha256=canonical.sha256_of(digests), what="model")
-
-
 def now() -> str:
     """Return the time in UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
@@ -256,11 +288,6 @@ def require_same(stated: dict[str, Any], found: dict[str, Any], name: str) -> No
             f"`{name}`: {', '.join(places[:3])} does not follow from the scores and options given;"
             " pass the very rows, scores and keyword arguments of the test"
         )
-
-
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _results(

@@ -14,6 +14,7 @@ from provenance.evidence.schema import (
     Commitment,
     Examples,
     Model,
+    PartitionPredicate,
     Predicate,
     QueryPredicate,
     ReshufflePredicate,
@@ -21,7 +22,10 @@ from provenance.evidence.schema import (
     Subject,
 )
 from provenance.evidence.software import this_software
+from provenance.evidence.subjects import text_digest
 from provenance.merkle import leaf_hash
+from provenance.ngrams import NgramIndex
+from provenance.partition import overlap
 from provenance.transcript import example_leaf, token_digest
 
 if TYPE_CHECKING:
@@ -96,6 +100,8 @@ def steps(predicate: Predicate, transcript: "Provable | None") -> list[Step]:
     match predicate:
         case QueryPredicate():
             own = _query_steps(predicate, transcript)
+        case PartitionPredicate():
+            own = _partition_steps(predicate, transcript)
         case ReshufflePredicate():
             own = _reshuffle_steps(predicate)
         case _:
@@ -138,6 +144,67 @@ def _reshuffle_steps(predicate: ReshufflePredicate) -> list[Step]:
         ]
 
     return [("result", result)]
+
+
+def _partition_steps(predicate: PartitionPredicate, transcript: "Provable | None") -> list[Step]:
+    shown, published = predicate.examples, predicate.commitment
+    found: list[Step] = [
+        ("inclusion", lambda: [inclusion(shown, published), all_shown(shown)]),
+        ("text", lambda: [text(predicate)]),
+        ("result", lambda: [_same("result", predicate.result, recompute.partition(predicate))]),
+    ]
+    if transcript is None:
+        told = "the counts are as the signer reports them; give the transcript to make them again"
+        return [*found, ("counts", lambda: [asserted("counts", told)])]
+    return [
+        ("transcript", lambda: [whole(transcript, published)]),
+        *found,
+        ("counts", lambda: [counts(predicate, transcript)]),
+    ]
+
+
+def all_shown(examples: Examples) -> Check:
+    """Check that no example of the transcript was left out."""
+    return decided(
+        "completeness",
+        len(examples.index) == examples.size,
+        f"all {examples.size} examples of the transcript are shown",
+        f"only {len(examples.index)} of {examples.size} examples are shown",
+    )
+
+
+def text(predicate: PartitionPredicate) -> Check:
+    """Check a disclosed text against its digest."""
+    if predicate.text is None:
+        return asserted("text", "not disclosed; the subject's digest stands for its token ids")
+    found = (text_digest(predicate.text), sum(map(len, predicate.text)))
+    return decided(
+        "text",
+        found == (predicate.subject.sha256, predicate.n_tokens),
+        f"the {predicate.n_tokens} tokens disclosed are those of the subject's digest",
+        "the text disclosed is not the one of the subject's digest",
+    )
+
+
+def counts(predicate: PartitionPredicate, transcript: "Provable") -> Check:
+    """Count the n-grams of the text in the transcript again."""
+    if predicate.text is None:
+        return asserted("counts", "cannot be made again: the text is not disclosed")
+    everything = transcript.take(np.arange(len(transcript)))
+    place = [proof.index for proof in transcript.prove(np.arange(len(transcript)))]
+    index = NgramIndex.build(everything.rows, predicate.n_max)
+    again = {
+        name: overlap(index, predicate.text, name, predicate.n_min, predicate.n_max)[  # type: ignore[arg-type]
+            np.argsort(place)
+        ].tolist()
+        for name in predicate.counts
+    }
+    return decided(
+        "counts",
+        again == predicate.counts,
+        "counted again from text and transcript, and found equal",
+        "counted again from text and transcript, and found different",
+    )
 
 
 _SCORES = asserted(

@@ -10,10 +10,12 @@ import numpy as np
 from provenance.evidence import canonical
 from provenance.evidence.schema import (
     Examples,
+    PartitionPredicate,
     QueryPredicate,
     ReshufflePredicate,
 )
 from provenance.lineage import Reference
+from provenance.partition import counts_test
 from provenance.query import query_family
 from provenance.reshuffle import reshuffle_test
 from provenance.transcript import Transcript
@@ -49,3 +51,10 @@ def query(predicate: QueryPredicate) -> tuple[dict[str, dict[str, Any]], dict[st
 def reshuffle(predicate: ReshufflePredicate) -> dict[str, Any]:
     """Return the result of the reshuffle test of the scores on file."""
     return result_of(reshuffle_test(predicate.true_score, predicate.reshuffled_scores))
+
+
+def partition(predicate: PartitionPredicate) -> dict[str, Any]:
+    """Return tests and adjusted p-values, by weighting, of the counts on file."""
+    counts = {name: np.array(column, dtype=float) for name, column in predicate.counts.items()}
+    tests, adjusted = counts_test(order_of(predicate.examples), counts, **predicate.options)  # type: ignore[arg-type]
+    return {"tests": canonical.plain(tests), "adjusted": canonical.plain(adjusted)}

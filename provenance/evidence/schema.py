@@ -172,12 +172,27 @@ class SequentialPredicate(Predicate):
 
 
 class PartitionPredicate(Predicate):
-    """Evidence of a partition test: what each example of the whole transcript counted."""
+    """Evidence of a partition test: what each example of the whole transcript counted.
+
+    Attributes:
+        examples: all of them.
+        subject: the text.
+        text: its token ids, if disclosed: with the transcript they let the counts be made again.
+        n_tokens: number of its tokens.
+        counts: ``overlap`` of the text with each example, by weighting.
+        n_min: shortest n-gram that counted.
+        n_max: longest n-gram looked for.
+        options: of ``counts_test``.
+        result: tests and adjusted p-values, by weighting.
+    """
 
     examples: Examples
     subject: Subject
     text: list[list[int]] | None
+    n_tokens: Count
     counts: dict[str, list[Finite]]
+    n_min: Count
+    n_max: Count
     options: dict[str, Any]
     result: dict[str, Any]
 
