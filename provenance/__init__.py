@@ -22,7 +22,16 @@ from provenance.ngrams import NgramIndex
 from provenance.partition import PartitionResult, partition_test
 from provenance.query import QueryFamily, QueryResult, query_family, query_test
 from provenance.ranks import RankTest
-from provenance.reshuffle import ReshuffleResult, gaussian_tail_diagnostic, reshuffle_test
+from provenance.reshuffle import (
+    ReshuffleResult,
+    ReshuffleScores,
+    UnfaithfulRerun,
+    completion_scores,
+    gaussian_tail_diagnostic,
+    reshuffle_scores,
+    reshuffle_test,
+    reshuffled_orders,
+)
 from provenance.transcript import PAD, Proof, Transcript
 
 __all__ = [
@@ -40,13 +49,18 @@ __all__ = [
     "RankTest",
     "Reference",
     "ReshuffleResult",
+    "ReshuffleScores",
     "TaintedReference",
     "TooFewExamples",
     "Transcript",
+    "UnfaithfulRerun",
+    "completion_scores",
     "gaussian_tail_diagnostic",
     "holm",
     "partition_test",
     "query_family",
     "query_test",
+    "reshuffle_scores",
     "reshuffle_test",
+    "reshuffled_orders",
 ]
