@@ -250,6 +250,19 @@ def report(markdown: bool, write: Path | None) -> None:
         replace_table(write, table)
 
 
+@main.command(
+    "provenance",
+    add_help_option=False,
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def provenance_commands(arguments: Sequence[str]) -> None:
+    """Test whether a model or a text descends from a training run (`stemma provenance -h`)."""
+    from provenance.cli import main as provenance_main
+
+    provenance_main(args=list(arguments), prog_name="stemma provenance")
+
+
 def _overrides(parameters: Sequence[str]) -> dict[str, str]:
     from stemma.errors import ParameterError
 

@@ -1,7 +1,7 @@
 """Making evidence: results with all that is needed to compute them again."""
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
@@ -30,7 +30,7 @@ from provenance.evidence.subjects import subject_of_tokens
 from provenance.lineage import Reference
 from provenance.ngrams import NgramIndex
 from provenance.partition import PartitionResult, overlap, partition_test
-from provenance.query import QueryFamily, QueryResult
+from provenance.query import QueryFamily, QueryResult, query_family
 from provenance.reshuffle import ReshuffleResult
 from provenance.transcript import PAD, Proof, Transcript, pad_rows
 
@@ -38,11 +38,17 @@ if TYPE_CHECKING:
     from securesystemslib.signer import CryptoSigner
 
 
-PARTITION_DEFAULTS: dict[str, Any] = {
-    name: parameter.default
-    for name, parameter in inspect.signature(partition_test).parameters.items()
-    if parameter.kind is inspect.Parameter.KEYWORD_ONLY and name != "index"
-}
+def _defaults(test: Callable[..., object], leave_out: frozenset[str]) -> dict[str, Any]:
+    """Keyword arguments of a test with their defaults: evidence must not depend on the latter."""
+    return {
+        name: parameter.default
+        for name, parameter in inspect.signature(test).parameters.items()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY and name not in leave_out
+    }
+
+
+QUERY_DEFAULTS = _defaults(query_family, frozenset())
+PARTITION_DEFAULTS = _defaults(partition_test, frozenset({"index"}))
 
 
 class Provable(Protocol):
@@ -137,7 +143,7 @@ class Evidence:
             reference=_reference(reference, order),
             covariates=None,
             weights=None,
-            options=canonical.plain(dict(options or {})),
+            options=canonical.plain(QUERY_DEFAULTS | dict(options or {})),
             holm={},
         )
         results, adjusted = recompute.query(predicate)
