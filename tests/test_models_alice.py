@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from mlflow_house import leave_results, make_folder
 
 import provenance as pv
 from provenance.evidence.commitments import opens_root
+from stemma import tracking
 from stemma.errors import DataUnavailable, RunError
 from stemma.models import alice as module
 from stemma.models import lm, pretrained
@@ -19,6 +21,7 @@ from stemma.models.pretraining import rerun, transcript_of
 from stemma.models.scoring import sequence_losses
 from stemma.models.tokenizer import train_bpe
 from stemma.models.weights import weights_digest
+from stemma.recorder import RUN_DIR, Run
 
 TINY = Plan(
     (("python-stdlib",),),
@@ -144,6 +147,27 @@ def test_a_broken_entry_is_reported_and_made_again(cache: Path, damage: str) -> 
         load_or_train(TINY, 0)
 
 
+def test_a_run_logs_it_to_mlflow_with_its_lineage(
+    tracker: tracking.Tracker, runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = load_or_train(TINY, 0)
+    folder, spec = make_folder(runs)
+    run_id = tracker.start(folder, spec)
+    monkeypatch.setenv(RUN_DIR, str(folder))
+    run = Run("toy-paper", scale="small")
+    run.model("alice", **made.facts)
+    run.model("child", "ab" * 32, parent="alice", transcript=made.transcript.digest)
+    tracker.poll(folder)
+    leave_results(folder, spec)
+    tracker.finish(folder)
+    experiment = tracker.client.get_run(run_id).info.experiment_id
+    models = {m.name: m for m in tracker.client.search_logged_models([experiment])}
+    assert models["alice"].params["digest"] == weights_digest(made.model)
+    assert models["alice"].params["transcript"] == made.transcript.digest
+    assert models["alice"].params["commitment"] == made.commitment.value
+    assert models["child"].tags["stemma.parent_model_id"] == models["alice"].model_id
+
+
 def test_nothing_is_kept_of_a_run_that_fails(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STEMMA_CACHE", str(cache / "failing"))
 
@@ -187,6 +211,7 @@ def test_the_gpu_scale_continues_the_base_model(
     plan = Plan(**{**vars(PLANS["gpu"]), **shape, **texts_used})
     made = load_or_train(plan, 0)
     assert made.facts["base"] == "smollm2"
+    assert made.corpus.bob.shape == (8, 16)
     assert made.tokenizer.get_vocab() == base.tokenizer.get_vocab()
     before, after = (
         sequence_losses(m, made.rows).mean() for m in (lm.build(config, 5), made.model)

@@ -16,7 +16,7 @@ from functools import cache
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -178,7 +178,7 @@ class Alice:
         return Lineage.of(self.transcript)
 
     @property
-    def facts(self) -> dict[str, str | int]:
+    def facts(self) -> dict[str, Any]:
         """What ``Run.model`` records beside the name: digest of the weights, transcript, seed."""
         return {
             "digest": self.digest,
