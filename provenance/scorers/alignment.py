@@ -144,15 +144,12 @@ def align(comparisons: Sequence[Comparison]) -> Alignment:
     return Alignment(best, medians[best], medians[second], len(comparisons))
 
 
-def realigned(
-    echo: Echo, alignment: Alignment, *, top: int, censor: bool
-) -> tuple[int, list[float]]:
+def realigned(echo: Echo, alignment: Alignment, *, censor: bool) -> tuple[int, list[float]]:
     """Return the index of the first token with a value, and the values from there on.
 
     Args:
         echo: of one prompt, prompt tokens only.
         alignment: of the end point.
-        top: number of top_logprobs that were asked for.
         censor: give a token outside the top the last log-probability within, an upper bound.
 
     Raises:
@@ -169,11 +166,11 @@ def realigned(
     first = 1 - alignment.shift  # the first entry is null, as there is nothing before token 0
     values = []
     for j in range(first, len(echo.tokens)):
-        values.append(_from_top(echo, j, j + alignment.shift, top, censor))
+        values.append(_from_top(echo, j, j + alignment.shift, censor))
     return first, values
 
 
-def _from_top(echo: Echo, token: int, entry: int, top: int, censor: bool) -> float:
+def _from_top(echo: Echo, token: int, entry: int, censor: bool) -> float:
     found, text = echo.tops[entry], echo.tokens[token]
     if not found:
         raise EndpointError(f"entry {entry} has no top_logprobs, needed to set the shift right")
@@ -185,8 +182,9 @@ def _from_top(echo: Echo, token: int, entry: int, top: int, censor: bool) -> flo
             f" ({text!r}) is not among the {len(found)} top ones from which it could be set right:"
             " ask for more top_logprobs, try bos=, allow censor=True, or use SamplingScorer"
         )
-    # The entry may hold its own token besides the top, which is no bound.
-    return _finite(sorted(found.values(), reverse=True)[: max(1, top)][-1], token)
+    # An entry holds its own token besides the top, which is no bound.
+    others = [value for other, value in found.items() if other != echo.tokens[entry]]
+    return _finite(min(others, default=None), token)
 
 
 def _finite(value: float | None, token: int) -> float:

@@ -142,22 +142,18 @@ class CompletionsScorer:
         }
 
     def _read(self, example: _Example, alignment: Alignment, choices: list[Choice]) -> LogProbs:
+        echo, theirs = read_echo(choices), example.boundaries
         if self._ids:
-            echo = _first_tokens(read_echo(choices), len(example.row))
-            theirs = example.boundaries
-        else:
-            echo, starts = within_prompt(read_echo(choices), self._bos, example.text)
+            echo = _first_tokens(echo, len(example.row))
+        elif self._other:
+            echo, starts = within_prompt(echo, self._bos, example.text)
             theirs = byte_offsets(example.text)[[*starts, len(example.text)]]
-            if not self._other and not np.array_equal(theirs, example.boundaries):
-                raise EndpointError(
-                    f"the end point splits an example of {len(example.row)} tokens into"
-                    f" {len(starts)}, or elsewhere: another tokenizer than the transcript's;"
-                    " pass other_tokenizer=True to carry values over by spans of bytes"
-                )
-        first, values = realigned(echo, alignment, top=self._top, censor=self._censor)
-        if np.array_equal(theirs, example.boundaries):
-            return np.array([0.0] * (first - 1) + values)
-        return project(values, theirs[first:], example.boundaries[1:])
+        else:
+            echo = _same_tokens(echo, self._bos, [self._decode([int(i)]) for i in example.row])
+        first, values = realigned(echo, alignment, censor=self._censor)
+        if self._other:
+            return project(values, theirs[first:], example.boundaries[1:])
+        return np.array([0.0] * (first - 1) + values)
 
     def _compare(self, text: str) -> list[Comparison]:
         """Ask for a probe, and for the distribution after some of its prefixes."""
@@ -207,6 +203,30 @@ def _starts(echo: Echo, bos: str, text: str) -> list[int]:
     lead_tokens = 1 if bos and echo.tokens[0] == bos else 0
     base = echo.offsets[min(lead_tokens, len(echo.offsets) - 1)]
     return [offset - base for offset in echo.offsets]
+
+
+def _same_tokens(echo: Echo, bos: str, ours: list[str]) -> Echo:
+    """Return the example's tokens if they are the transcript's, one by one.
+
+    Tokens that are parts of a character have no text to compare, and end points show them each in
+    a way of its own; the first token may have lost its leading space.
+
+    Raises:
+        EndpointError: the end point splits the text into other tokens.
+    """
+    lead = int(bool(bos) and echo.tokens[0] == bos)
+    theirs = echo.tokens[lead : lead + len(ours)]
+    same = len(theirs) == len(ours) and len(echo.tokens) - lead - len(ours) in (0, 1)
+    for j, (their, our) in enumerate(zip(theirs, ours, strict=False)):
+        whole = "\ufffd" not in our and "\ufffd" not in their and their != ""
+        same &= not whole or their == our or (j == 0 and their == our.lstrip())
+    if not same:
+        raise EndpointError(
+            f"the end point splits an example of {len(ours)} tokens into other ones,"
+            f" {len(echo.tokens) - lead} with the generated: another tokenizer than the"
+            " transcript's; pass other_tokenizer=True to carry values over by spans of bytes"
+        )
+    return _cut(echo, lead, lead + len(ours))
 
 
 def _first_tokens(echo: Echo, count: int) -> Echo:
