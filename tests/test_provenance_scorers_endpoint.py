@@ -323,6 +323,16 @@ def test_the_estimate_is_what_is_asked(connect: Connect, caplog: pytest.LogCaptu
         assert scorer.estimate(ROWS) == (0, 3, 0, 0, 0)
 
 
+def test_examples_that_stand_there_twice_are_asked_once(connect: Connect) -> None:
+    with serving(Server(TOKENIZER)) as server:
+        scorer = CompletionsScorer(connect(server), TOKENIZER)
+        rows = [ROWS[0], ROWS[1], ROWS[0], ROWS[0]]
+        assert scorer.estimate(rows).requests == 2
+        values = scorer.log_probs(rows)
+        assert server.prompts.count(TEXTS[3]) == 1
+        np.testing.assert_array_equal(values[0], values[3])
+
+
 def test_requests_are_few_at_once_and_not_too_often(connect: Connect) -> None:
     with serving(Server(TOKENIZER)) as server:
         seen: list[tuple[int, int]] = []

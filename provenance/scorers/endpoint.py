@@ -38,7 +38,7 @@ class Estimate(NamedTuple):
 
     Attributes:
         requests: that are not answered in the cache yet.
-        cached: requests answered there.
+        cached: requests answered there; one that stands there twice counts once.
         prompt_tokens: of the requests to send, as counted by the transcript's tokenizer.
         generated_tokens: of the requests to send.
         price: in the currency of the prices given, None if none were.
@@ -111,17 +111,17 @@ class Endpoint:
             bodies: the requests.
             prompt_tokens: number of prompt tokens of each.
         """
-        new = [
-            (tokens, body)
+        unique = {
+            self._key(body): (tokens, body)
             for body, tokens in zip(bodies, prompt_tokens, strict=True)
-            if self._key(body) not in self._cache
-        ]
+        }
+        new = [entry for key, entry in unique.items() if key not in self._cache]
         prompt = sum(tokens for tokens, _ in new)
         generated = sum(body["max_tokens"] * body.get("n", 1) for _, body in new)
         price = None
         if self.prices is not None:
             price = (prompt * self.prices[0] + generated * self.prices[1]) / 1e6
-        return Estimate(len(new), len(bodies) - len(new), prompt, generated, price)
+        return Estimate(len(new), len(unique) - len(new), prompt, generated, price)
 
     def ask(self, body: Body, read: Read[T]) -> T:
         """Return what ``read`` makes of the answer, from the cache or from the end point.
@@ -148,17 +148,25 @@ class Endpoint:
         Raises:
             EndpointError: as for ``ask``.
         """
-        with ThreadPoolExecutor(self._concurrency) as pool:
-            jobs = [pool.submit(self.ask, body, read) for body, read in requests]
-            try:
-                for number, job in enumerate(as_completed(jobs), start=1):
-                    job.result()
-                    if progress:
-                        progress(number, len(jobs))
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
-        return [job.result() for job in jobs]
+        first = {self._key(body): number for number, (body, _) in enumerate(requests)}
+        repeated = sorted(set(range(len(requests))) - set(first.values()))
+        results: dict[int, T] = {}
+        # A request that stands there twice is sent once: its copies wait for the cache.
+        for part in (sorted(first.values()), repeated):
+            with ThreadPoolExecutor(self._concurrency) as pool:
+                jobs = {
+                    pool.submit(self.ask, body, read): number
+                    for number, (body, read) in ((number, requests[number]) for number in part)
+                }
+                try:
+                    for job in as_completed(jobs):
+                        results[jobs[job]] = job.result()
+                        if progress:
+                            progress(len(results), len(requests))
+                except BaseException:
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    raise
+        return [results[number] for number in range(len(requests))]
 
     def _key(self, body: Body) -> str:
         return json.dumps([self.url, self._full(body)], sort_keys=True)
