@@ -1,8 +1,5 @@
 """What a verified file proves and what it does not, in plain words."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from provenance.evidence.schema import (
     Kind,
     PartitionPredicate,
@@ -30,8 +27,8 @@ RANDOM_ORDER = (
     " opened seed commitment lets anyone draw it again."
 )
 CHOICES = (
-    "That the number of examples, the reference and the options were fixed before any result was"
-    " seen, and that no other suspect was tried and left out."
+    "That the number of examples, the seeds, the reference and the options were fixed before any"
+    " result was seen, and that no other suspect was tried and left out."
 )
 REPORTED = (
     "That these are the suspect's scores: no model was consulted by the check. Ask the same"
@@ -71,18 +68,13 @@ def conclusion(predicate: Predicate) -> list[str]:
     """Return the result in words, a sentence a suspect."""
     match predicate:
         case QueryPredicate():
-            several = len(predicate.suspects) > 1
-            return [
-                _sentence(s.subject.name, s.result["test"]["p"])
-                + (f" Holm: {predicate.holm[s.subject.name]:.3g}." if several else "")
-                for s in predicate.suspects
-            ]
+            return [in_words(name, p) for name, p in predicate.holm.items()]
         case SequentialPredicate():
-            return [_sentence(predicate.suspect.subject.name, predicate.suspect.result["p"])]
+            return [in_words(predicate.suspect.subject.name, predicate.suspect.result["p"])]
         case PartitionPredicate():
-            return [_sentence(predicate.subject.name, min(predicate.result["adjusted"].values()))]
+            return [in_words(predicate.subject.name, min(predicate.result["adjusted"].values()))]
         case ReshufflePredicate():
-            return [_sentence(predicate.subject.name, predicate.result["p"])]
+            return [in_words(predicate.subject.name, predicate.result["p"])]
     return []
 
 
@@ -91,13 +83,9 @@ def in_words(name: str, p: float) -> str:
 
     Args:
         name: of the suspect.
-        p: exact or anytime-valid p-value.
+        p: exact p-value, of a family after Holm.
     """
-    return _sentence(name, p)
-
-
-def _sentence(name: str, p: float) -> str:
-    often = f"in at most {p:.3g} of all orders"
+    often = f"under a share of at most {p:.3g} of all orders"
     strength = (
         "strong evidence of dependence"
         if p <= 1e-3
@@ -114,8 +102,3 @@ def _sentence(name: str, p: float) -> str:
 def consequences() -> list[str]:
     """Return the two consequences that stand next to every result."""
     return [SAME_ORDER, SAME_DATA]
-
-
-def options_line(options: Mapping[str, Any]) -> str:
-    """Return the options of a test in one line."""
-    return ", ".join(f"{name} = {value}" for name, value in sorted(options.items())) or "defaults"
