@@ -1,15 +1,26 @@
 """Which transcripts a model has seen, so that no tainted reference enters a test."""
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from provenance.errors import TaintedReference
 
-if TYPE_CHECKING:
-    from provenance.transcript import Transcript
+
+class Ordered(Protocol):
+    """A transcript, in memory (``Transcript``) or on disk (``StoredTranscript``)."""
+
+    @property
+    def digest(self) -> str:
+        """Hex Merkle root of its rows."""
+        ...
+
+    @property
+    def digests(self) -> frozenset[str]:
+        """Digests by which a lineage may know the order."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -19,7 +30,7 @@ class Lineage:
     digests: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, *transcripts: "Transcript") -> "Lineage":
+    def of(cls, *transcripts: Ordered) -> "Lineage":
         """Return the lineage of a model trained on ``transcripts``."""
         return cls(frozenset(t.digest for t in transcripts))
 
@@ -27,7 +38,7 @@ class Lineage:
         """Return the lineage of a model that descends from both (fine-tune, merge, student)."""
         return Lineage(self.digests | other.digests)
 
-    def has_seen(self, transcript: "Transcript") -> bool:
+    def has_seen(self, transcript: Ordered) -> bool:
         """Say whether a model of this lineage depends on the order of ``transcript``."""
         return bool(transcript.digests & self.digests)
 
@@ -54,7 +65,7 @@ class Reference:
         """Build a reference from anything array-like."""
         return cls(np.asarray(scores, dtype=float), lineage or Lineage(), name)
 
-    def require_untainted(self, transcript: "Transcript") -> None:
+    def require_untainted(self, transcript: Ordered) -> None:
         """Raise TaintedReference if the reference depends on the order under test."""
         if self.lineage.has_seen(transcript):
             raise TaintedReference(

@@ -69,6 +69,79 @@ class Proof:
 
 
 @dataclass(frozen=True, eq=False)
+class Leaves:
+    """The leaves of a transcript's Merkle tree; rows may stand in any order.
+
+    Attributes:
+        strata: stratum of each example, shape (n,).
+        positions: position of each example, shape (n,).
+        digests: ``token_digest`` of each example, shape (n, 32).
+    """
+
+    strata: NDArray[np.int64]
+    positions: NDArray[np.int64]
+    digests: merkle.Hashes
+
+    @cached_property
+    def order(self) -> NDArray[np.int64]:
+        """Row numbers in canonical order: by stratum, position and, where these tie, digest."""
+        order = np.lexsort((self.positions, self.strata))
+        same = (np.diff(self.positions[order]) == 0) & (np.diff(self.strata[order]) == 0)
+        if not same.any():
+            return order
+        # Big-endian words compare as the bytes do; lexsort takes its last key first.
+        words = np.ascontiguousarray(self.digests).view(">u8")
+        return np.lexsort((*words.T[::-1], self.positions, self.strata))
+
+    @property
+    def is_sorted(self) -> bool:
+        """Whether the rows stand in canonical order."""
+        return bool((np.diff(self.order) > 0).all())
+
+    def key(self, row: int) -> tuple[int, int, bytes]:
+        """Return what canonical order sorts by."""
+        return int(self.strata[row]), int(self.positions[row]), self.digests[row].tobytes()
+
+    @cached_property
+    def hashes(self) -> merkle.Hashes:
+        """Leaf hashes in canonical order, shape (n, 32)."""
+        numbers = np.column_stack([self.strata, self.positions]).astype("<i8", copy=False)
+        data = np.hstack([numbers.view(np.uint8), self.digests])
+        return merkle.leaf_hashes(data[self.order])
+
+    @cached_property
+    def root(self) -> str:
+        """Hex root of the tree."""
+        return merkle.root(self.hashes).hex()
+
+    def prove(self, rows: ArrayLike) -> list[Proof]:
+        """Return the proofs of the given rows.
+
+        Raises:
+            BadTranscript: no such row.
+        """
+        n = len(self.positions)
+        chosen = np.atleast_1d(rows)
+        if ((chosen < 0) | (chosen >= n)).any():
+            raise BadTranscript(f"no such row: the transcript has {n}, counted from 0")
+        place = np.empty(n, np.int64)
+        place[self.order] = np.arange(n)
+        indices = place[chosen].tolist()
+        paths = merkle.inclusion_proofs(self.hashes, indices)
+        return [
+            Proof(
+                index,
+                n,
+                int(self.strata[row]),
+                int(self.positions[row]),
+                self.digests[row].tobytes(),
+                tuple(path),
+            )
+            for index, row, path in zip(indices, chosen, paths, strict=True)
+        ]
+
+
+@dataclass(frozen=True, eq=False)
 class Transcript:
     """Examples with their positions in training order; rows may stand in any order.
 
@@ -149,7 +222,7 @@ class Transcript:
 
         Canonical order sorts by stratum, position, token digest; a leaf is ``example_leaf``.
         """
-        return merkle.root(self._leaves[self._canonical]).hex()
+        return self._leaves.root
 
     def prove(self, rows: ArrayLike) -> list[Proof]:
         """Return for each of the given rows the proof that ``digest`` covers it.
@@ -162,36 +235,16 @@ class Transcript:
                 "a part of a transcript cannot prove membership in the whole: call prove() of the"
                 f" whole, digest {self.origin[:12]}, with the row numbers there"
             )
-        chosen = np.atleast_1d(_integers(rows, "row numbers"))
-        if ((chosen < 0) | (chosen >= len(self))).any():
-            raise BadTranscript(f"no such row: the transcript has {len(self)}, counted from 0")
-        place = np.empty(len(self), np.int64)
-        place[self._canonical] = np.arange(len(self))
-        indices = place[chosen].tolist()
-        paths = merkle.inclusion_proofs(self._leaves[self._canonical], indices)
-        return [
-            Proof(
-                index,
-                len(self),
-                int(self.strata[row]),
-                int(self.positions[row]),
-                self._token_digests[row].tobytes(),
-                tuple(path),
-            )
-            for index, row, path in zip(indices, chosen, paths, strict=True)
-        ]
+        return self._leaves.prove(_integers(rows, "row numbers"))
+
+    @property
+    def canonical_order(self) -> NDArray[np.int64]:
+        """Row numbers in canonical order: a leaf's number in the tree is its place here."""
+        return self._leaves.order
 
     @cached_property
-    def _token_digests(self) -> merkle.Hashes:
-        return token_digests(*flat_rows(self.rows))
-
-    @cached_property
-    def _leaves(self) -> merkle.Hashes:
-        return example_leaves(self.strata, self.positions, self._token_digests)
-
-    @cached_property
-    def _canonical(self) -> NDArray[np.int64]:
-        return canonical_order(self.strata, self.positions, self._token_digests)
+    def _leaves(self) -> "Leaves":
+        return Leaves(self.strata, self.positions, token_digests(*flat_rows(self.rows)))
 
     def commitment(self, nonce: bytes) -> str:
         """Return a hash to publish before training; it hides the digest until ``nonce`` is shown.
@@ -238,27 +291,6 @@ def token_digests(tokens: NDArray[np.int64], lengths: NDArray[np.int64]) -> merk
     starts = [0, *ends[:-1]]
     hashes = [sha256(flat[a:b]).digest() for a, b in zip(starts, ends, strict=True)]
     return np.frombuffer(b"".join(hashes), np.uint8).reshape(len(lengths), merkle.WIDTH)
-
-
-def example_leaves(
-    strata: NDArray[np.int64], positions: NDArray[np.int64], digests: merkle.Hashes
-) -> merkle.Hashes:
-    """Return the leaf hash of each example, shape (n, 32)."""
-    numbers = np.column_stack([strata, positions]).astype("<i8", copy=False)
-    return merkle.leaf_hashes(np.hstack([numbers.view(np.uint8), digests]))
-
-
-def canonical_order(
-    strata: NDArray[np.int64], positions: NDArray[np.int64], digests: merkle.Hashes
-) -> NDArray[np.int64]:
-    """Return the row numbers sorted by stratum, position and, where these tie, token digest."""
-    order = np.lexsort((positions, strata))
-    same = (np.diff(positions[order]) == 0) & (np.diff(strata[order]) == 0)
-    if not same.any():
-        return order
-    # Big-endian words compare as the bytes do; lexsort takes its last key first.
-    words = np.ascontiguousarray(digests).view(">u8")
-    return np.lexsort((*words.T[::-1], positions, strata))
 
 
 def pad_rows(rows: ArrayLike | Sequence[Sequence[int]]) -> NDArray[np.int64]:
