@@ -260,7 +260,7 @@ def _lists(table: pa.Table, name: str) -> tuple[NDArray[np.generic], Integers]:
 def _numbers(column: pa.ChunkedArray | pa.Array, name: str) -> NDArray[np.generic]:
     if column.null_count:
         raise BadTranscript(f"column `{name}` has {column.null_count} missing values: drop them")
-    values: NDArray[np.generic] = column.to_numpy()
-    if not np.issubdtype(values.dtype, np.number):
+    if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
         raise BadTranscript(f"column `{name}` must hold numbers, not {column.type}")
+    values: NDArray[np.generic] = column.to_numpy()
     return values
