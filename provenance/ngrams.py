@@ -190,6 +190,7 @@ def _lexicographic(tokens: Small, n_max: int) -> Small:
     from k on); for a length between k and 2k the two windows overlap, which changes no order.
     What follows the end of an example may enter the order and no look-up ever reads it.
     """
+    n_max = min(n_max, len(tokens))
     rank, k = tokens, 1
     if n_max == 1:
         return np.argsort(tokens).astype(np.int32)

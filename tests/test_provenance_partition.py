@@ -1,5 +1,8 @@
 """The partition test against brute force, its null, and the effect of weighting."""
 
+import re
+from pydoc_data.topics import topics
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -151,3 +154,67 @@ def test_refusals() -> None:
     assert pv.partition_test(staged, rows[:5], permutations=99).tests["inverse"].strata == 2
     with pytest.raises(pv.ProvenanceError, match="n_max"):
         pv.NgramIndex.build(rows, 0)
+
+
+def real_rows(width: int = 16) -> np.ndarray:
+    """Words of Python's own documentation as ids, in rows."""
+    words = re.findall(r"[a-z]+|[^a-z\\s]", " ".join(topics.values()).lower())
+    known = {word: i for i, word in enumerate(sorted(set(words)))}
+    ids = np.array([known[word] for word in words])
+    return ids[: len(ids) // width * width].reshape(-1, width)
+
+
+def test_d5_parts_and_lengths_are_different_things() -> None:
+    """In the released script k is both, and the script cannot run."""
+    rng = np.random.default_rng(6)
+    rows = real_rows()[:600]
+    transcript = pv.Transcript.of(rows, rng.permutation(600))
+    text = rows[rng.choice(600, 40)].tolist()
+    for parts, n_max in ((20, 3), (50, 3), (20, 8)):
+        result = pv.partition_test(transcript, text, parts=parts, n_max=n_max, permutations=99)
+        assert (result.parts, result.n_tokens) == (parts, 640)
+        assert result.tests["inverse"].n == parts
+        assert 0 < result.matched <= 640
+
+
+def test_d7_frequent_ngrams_swamp_a_count_of_every_occurrence() -> None:
+    """Real text, a third of it copied from late examples: one weighting sees it, one does not."""
+    rng = np.random.default_rng(7)
+    rows = rng.permutation(real_rows())[:4000]
+    train, held = rows[:3000], rows[3000:]
+    index = pv.NgramIndex.build(train, 4)
+    z: dict[str, list[float]] = {"inverse": [], "count": []}
+    for _ in range(5):
+        positions = rng.permutation(3000)
+        late = rng.choice(np.flatnonzero(positions >= 1500), 130, replace=False)
+        text = np.concatenate([held[rng.choice(1000, 260, replace=False)], train[late]])
+        result = pv.partition_test(
+            pv.Transcript.of(train, positions),
+            text[:, 6:10],
+            weightings=("inverse", "count"),
+            n_max=4,
+            index=index,
+            permutations=99,
+            resamples=0,
+        )
+        for name, test in result.tests.items():
+            z[name].append(test.z)
+    assert np.median(z["inverse"]) > 2, z
+    assert np.median(z["inverse"]) > np.median(z["count"]) + 1
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 10_000))
+def test_relabelling_tokens_changes_nothing(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    rows, positions = corpus(rng, 60), rng.permutation(60)
+    names = rng.permutation(1000)[:60]
+    text = rows[rng.choice(60, 6)][:, :7]
+    options = {"permutations": 49, "weightings": ("inverse", "count"), "resamples": 0}
+    a = pv.partition_test(pv.Transcript.of(rows, positions), text, **options)
+    b = pv.partition_test(pv.Transcript.of(names[rows], 5 + 3 * positions), names[text], **options)
+    assert a.adjusted == b.adjusted
+    assert [t.rho for t in a.tests.values()] == [t.rho for t in b.tests.values()]
+    shuffled = rng.permutation(len(text))
+    c = pv.partition_test(pv.Transcript.of(rows, positions), text[shuffled], **options)
+    assert c.adjusted == a.adjusted
