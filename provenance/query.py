@@ -2,20 +2,55 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from provenance.adjustment import Adjustment, Covariates, adjusted, columns_of
 from provenance.errors import BadScores
 from provenance.families import Family, holm
 from provenance.lineage import Reference
-from provenance.ranks import Alternative, RankTest, rank_tests
+from provenance.ranks import Alternative, RankScores, RankTest, rank_tests
 from provenance.transcript import Transcript
+from provenance.weights import PositionWeights
 
-Adjustment = Literal["difference", "polynomial"]
 
-_DEGREE = 4  # of the polynomial adjustment, as in the paper's distillation script
+class QueryOptions(TypedDict, total=False):
+    """Options of a query test; their defaults stand in ``query_family``.
+
+    Fix them all, with n and the reference, before looking at any p-value.
+
+    Attributes:
+        weights: a function of the position that takes the place of its rank; see
+            ``provenance.weights``.
+        covariates: further predictors of the scores that are independent of the order (more
+            reference models, length in tokens, unigram score): columns (n,), or an (n, k) array.
+            With a transcript each must be a ``Reference``, which declares what it depends on.
+        adjustment: ``difference`` of suspect and reference, or the residual of a ``linear`` or a
+            ``polynomial`` (degree 4) regression of the suspect's scores on the reference's.
+            Covariates always enter by regression; see ``provenance.adjustment``.
+        alternative: ``later-is-likelier`` is what palimpsestic memorization predicts.
+        rank_scores: ``wilcoxon`` uses the ranks of the scores themselves, as Spearman's rho does;
+            ``normal`` their van der Waerden scores Phi^-1(rank / (n + 1)), a little sharper where
+            scores are close to normal.
+        permutations: m; without early stopping the exact p-value is never under 1 / (m + 1).
+        stop_after: stop drawing at that many permutations that reach the observed statistic
+            (sequential Monte Carlo, Besag and Clifford 1991), so that large p-values cost few
+            draws. None draws all.
+        resamples: bootstrap resamples for the interval of rho; 0 leaves it out.
+        seed: of permutations and bootstrap.
+    """
+
+    weights: PositionWeights | None
+    covariates: Covariates | None
+    adjustment: Adjustment
+    alternative: Alternative
+    rank_scores: RankScores
+    permutations: int
+    stop_after: int | None
+    resamples: int
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -28,6 +63,8 @@ class QueryResult:
         reference: name of the reference model, None without one.
         adjustment: how the reference's scores were taken out.
         n_tokens: tokens scored, None if only positions were given.
+        weights: digest of the weights of the positions, None for the linear rank.
+        covariates: names of the covariates.
     """
 
     test: RankTest
@@ -35,6 +72,8 @@ class QueryResult:
     reference: str | None
     adjustment: Adjustment
     n_tokens: int | None
+    weights: str | None = None
+    covariates: tuple[str, ...] = ()
 
     @property
     def p(self) -> float:
@@ -44,6 +83,10 @@ class QueryResult:
     def summary(self) -> str:
         """Return one line, the exact p-value first."""
         against = f"reference {self.reference}" if self.reference else "no reference"
+        if self.covariates:
+            against += f" and {len(self.covariates)} covariates"
+        if self.weights:
+            against += f"; weights {self.weights[:12]}"
         order = self.transcript[:12] if self.transcript else "positions only"
         return f"{self.test.summary()}; {against}; transcript {order}"
 
@@ -72,16 +115,9 @@ def query_test(
     transcript: Transcript | ArrayLike,
     scores: ArrayLike,
     reference: Reference | ArrayLike | None = None,
-    *,
-    alternative: Alternative = "later-is-likelier",
-    adjustment: Adjustment = "difference",
-    permutations: int = 9_999,
-    resamples: int = 999,
-    seed: int = 0,
+    **options: Unpack[QueryOptions],
 ) -> QueryResult:
     """Test one suspect: phi_query (Eq. 1 of arXiv 2510.19796), or phi_query^ref (Eq. 2).
-
-    Fix n, the reference and the adjustment before looking at any p-value.
 
     Args:
         transcript: a transcript, or bare positions of shape (n,).
@@ -89,28 +125,15 @@ def query_test(
             in the order of the transcript's rows.
         reference: log-likelihoods of a model that is independent of the order under test. With a
             transcript it must be a ``Reference``, which declares what that model has seen.
-        alternative: the direction that palimpsestic memorization predicts, or another.
-        adjustment: ``difference`` of the two scores, or the residual of a ``polynomial``
-            regression (degree 4) of the suspect's scores on the reference's.
-        permutations: m; the exact p-value is never under 1 / (m + 1).
-        resamples: bootstrap resamples for the interval of rho; 0 leaves it out.
-        seed: of permutations and bootstrap.
+        **options: see ``QueryOptions``.
 
     Raises:
-        TaintedReference: the reference has itself seen this transcript.
-        TooFewExamples: n < 20.
+        TaintedReference: reference, covariates or weights depend on this very order.
+        TooFewExamples: n < 20, or too few for the covariates.
         BadScores: NaN, infinite or constant scores, wrong length, undeclared reference.
+        ProvenanceError: fewer than one permutation.
     """
-    return query_family(
-        transcript,
-        {"suspect": scores},
-        reference,
-        alternative=alternative,
-        adjustment=adjustment,
-        permutations=permutations,
-        resamples=resamples,
-        seed=seed,
-    ).results["suspect"]
+    return query_family(transcript, {"suspect": scores}, reference, **options).results["suspect"]
 
 
 def query_family(
@@ -118,27 +141,42 @@ def query_family(
     suspects: Mapping[str, ArrayLike],
     reference: Reference | ArrayLike | None = None,
     *,
-    alternative: Alternative = "later-is-likelier",
+    weights: PositionWeights | None = None,
+    covariates: Covariates | None = None,
     adjustment: Adjustment = "difference",
+    alternative: Alternative = "later-is-likelier",
+    rank_scores: RankScores = "wilcoxon",
     permutations: int = 9_999,
+    stop_after: int | None = None,
     resamples: int = 999,
     seed: int = 0,
 ) -> QueryFamily:
     """Test several suspects with the same permutations and adjust their p-values by Holm.
 
-    Arguments and errors are those of ``query_test``; ``suspects`` maps names to scores (n,).
+    Options and errors are those of ``query_test``; ``suspects`` maps names to scores (n,).
     """
-    table = np.column_stack([np.asarray(s, dtype=float) for s in suspects.values()])
-    if reference is not None:
-        table = _adjusted(table, _reference_scores(transcript, reference), adjustment)
     whole = transcript if isinstance(transcript, Transcript) else None
+    table = np.column_stack([np.asarray(s, dtype=float) for s in suspects.values()])
+    columns: NDArray[np.float64] | None = None
+    names: tuple[str, ...] = ()
+    if covariates is not None:
+        columns, names = columns_of(whole, covariates)
+    if reference is not None or columns is not None:
+        known = None if reference is None else _reference_scores(transcript, reference)
+        table = adjusted(table, known, columns, adjustment)
+    if weights is not None and whole is not None:
+        weights.require_untainted(whole)
     positions, strata = _order(transcript)
+    fixed = None if weights is None else weights.at(positions)
     tests = rank_tests(
         positions,
         table,
         strata,
+        weights=fixed,
         alternative=alternative,
+        rank_scores=rank_scores,
         permutations=permutations,
+        stop_after=stop_after,
         resamples=resamples,
         seed=seed,
     )
@@ -149,6 +187,8 @@ def query_family(
             reference=_name(reference),
             adjustment=adjustment,
             n_tokens=whole.n_tokens if whole else None,
+            weights=weights.digest if weights else None,
+            covariates=names,
         )
         for name, test in zip(suspects, tests, strict=True)
     }
@@ -180,18 +220,3 @@ def _reference_scores(
             "declare what the reference model has seen: Reference.from_scores(scores, lineage)"
         )
     return np.asarray(reference, dtype=float)
-
-
-def _adjusted(
-    table: NDArray[np.float64], reference: NDArray[np.float64], how: Adjustment
-) -> NDArray[np.float64]:
-    if reference.shape != table.shape[:1]:
-        raise BadScores(f"{len(table)} suspect scores but reference of shape {reference.shape}")
-    if not (np.isfinite(reference).all() and np.isfinite(table).all()):
-        raise BadScores("scores hold NaN or infinite values")
-    if how == "difference":
-        return np.asarray(table - reference[:, None])
-    if np.ptp(reference) == 0:
-        raise BadScores("a constant reference has nothing to regress on")
-    fits = [np.polynomial.Polynomial.fit(reference, s, _DEGREE)(reference) for s in table.T]
-    return np.asarray(table - np.column_stack(fits))

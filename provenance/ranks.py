@@ -5,22 +5,22 @@ change with the permutation, so that only ranks are permuted, for many suspects 
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
-from provenance.errors import BadScores, TooFewExamples
+from provenance.errors import BadScores, ProvenanceError, TooFewExamples
+from provenance.permutation import CHUNK, Array, Ints, count_exceeding, directed, permuted
 from provenance.tails import log10_serfling, log10_t_sf
 
 Alternative = Literal["later-is-likelier", "earlier-is-likelier", "two-sided"]
-Array = NDArray[np.float64]
+RankScores = Literal["wilcoxon", "normal"]
+
+_SIGN = {"later-is-likelier": 1.0, "earlier-is-likelier": -1.0, "two-sided": 0.0}
 
 MIN_EXAMPLES = 20
 """Fewer examples than this are refused: no order of so few is surprising enough to act upon."""
-
-_CHUNK = 4_000_000  # numbers held at once by the permutation and bootstrap loops
 
 
 @dataclass(frozen=True)
@@ -29,16 +29,21 @@ class RankTest:
 
     Attributes:
         rho: Spearman's correlation of score and training position (within strata: centred there,
-            scaled so that z = rho * sqrt(n - strata)).
+            scaled so that z = rho * sqrt(n - strata)). With weights of the positions, the
+            correlation of these with the scores' ranks.
         low: lower end of the percentile bootstrap interval of ``rho`` at 95 %.
         high: upper end of it.
         z: standardized statistic under permutation.
-        p: exact permutation p-value, (1 + #{phi_j >= phi_0}) / (m + 1).
+        p: exact permutation p-value, (1 + #{phi_j >= phi_0}) / (m + 1); if drawing stopped at the
+            h-th exceedance, h / m.
         log10_p_asymptotic: log10 of the p-value by the t approximation.
         log10_p_certified: log10 of the Hoeffding-Serfling bound on the p-value of the half-split
             statistic: holds at every n, without a limit law and without Monte Carlo.
         n: number of examples.
-        m: number of permutations.
+        m: number of permutations drawn.
+        exceedances: permutations whose statistic reached the observed one.
+        stop_after: exceedances at which drawing was to stop, None for never.
+        rank_scores: how ranks of the scores entered.
         strata: number of strata.
         seed: seed of permutations and bootstrap.
         alternative: direction of the test.
@@ -53,6 +58,9 @@ class RankTest:
     log10_p_certified: float
     n: int
     m: int
+    exceedances: int
+    stop_after: int | None
+    rank_scores: RankScores
     strata: int
     seed: int
     alternative: Alternative
@@ -68,15 +76,63 @@ class RankTest:
         )
 
 
+class _Ordered(NamedTuple):
+    """The data of a test in a canonical order of rows: strata one after another.
+
+    Attributes:
+        place: positions, or their weights, shape (n,).
+        values: scores, shape (n, suspects).
+        starts: where each stratum begins.
+        sizes: length of each stratum.
+        x: ranks of the positions, or their weights, centred within strata, shape (n,).
+        y: rank scores, centred within strata, shape (n, suspects).
+        unit: standard deviation of x @ y over permutations, shape (suspects,).
+    """
+
+    place: Array
+    values: Array
+    starts: Ints
+    sizes: Ints
+    x: Array
+    y: Array
+    unit: Array
+
+    @classmethod
+    def of(
+        cls,
+        positions: Ints,
+        scores: Array,
+        strata: Ints,
+        weights: Array | None,
+        rank_scores: RankScores,
+    ) -> "_Ordered":
+        _check(positions, scores, strata, weights)
+        order = np.lexsort((*scores.T, positions, strata))
+        place = (positions if weights is None else weights)[order].astype(float)
+        values, stage = scores[order], strata[order]
+        starts = np.unique(stage, return_index=True)[1]
+        sizes = np.diff(np.append(starts, len(stage)))
+        along = stats.rankdata(place) if weights is None else place
+        ranks = stats.rankdata(values, axis=0)
+        if rank_scores == "normal":
+            ranks = stats.norm.ppf(ranks / (len(ranks) + 1))
+        x = _centred(along[:, None], starts, sizes)[:, 0]
+        y = _centred(ranks, starts, sizes)
+        return cls(place, values, starts, sizes, x, y, _unit(x, y, starts, sizes))
+
+
 def rank_tests(
-    positions: NDArray[np.int64],
+    positions: Ints,
     scores: Array,
-    strata: NDArray[np.int64],
+    strata: Ints,
     *,
-    alternative: Alternative,
-    permutations: int,
-    resamples: int,
-    seed: int,
+    weights: Array | None = None,
+    alternative: Alternative = "later-is-likelier",
+    rank_scores: RankScores = "wilcoxon",
+    permutations: int = 9_999,
+    stop_after: int | None = None,
+    resamples: int = 999,
+    seed: int = 0,
 ) -> list[RankTest]:
     """Test several suspects' scores against one order with the same permutations.
 
@@ -84,43 +140,58 @@ def rank_tests(
         positions: shape (n,).
         scores: shape (n, suspects); higher is likelier.
         strata: shape (n,); permutations stay within.
+        weights: what stands for each position instead of its rank, shape (n,): any function of
+            the position that was fixed without the order under test. The more one expects to be
+            remembered of an example, the higher.
         alternative: ``later-is-likelier`` is what palimpsestic memorization predicts.
+        rank_scores: ranks themselves, or van der Waerden's normal scores of them.
         permutations: m of the exact p-value.
+        stop_after: exceedances at which drawing stops.
         resamples: bootstrap resamples of the interval of rho; 0 leaves it out (NaN).
         seed: of permutations and bootstrap.
 
     Raises:
         TooFewExamples: n < 20.
-        BadScores: NaN, infinite or constant scores, or shapes that do not fit.
+        BadScores: NaN, infinite or constant scores or weights, or shapes that do not fit.
+        ProvenanceError: ``permutations`` or ``stop_after`` below 1, unknown ``rank_scores``.
     """
-    _check(positions, scores, strata)
-    order = np.lexsort((*scores.T, positions, strata))  # canonical: rows may come in any order
-    place, values, stage = positions[order], scores[order], strata[order]
-    starts = np.unique(stage, return_index=True)[1]
-    sizes = np.diff(np.append(starts, len(stage)))
-    x = _centred(stats.rankdata(place)[:, None], starts, sizes)[:, 0]
-    y = _centred(stats.rankdata(values, axis=0), starts, sizes)
-    unit = _unit(x, y, starts, sizes)
-    sign = {"later-is-likelier": 1.0, "earlier-is-likelier": -1.0, "two-sided": 0.0}[alternative]
-    rng = np.random.default_rng(seed)
-    exceed = _count_exceeding(x, y, starts, sizes, sign, permutations, rng)
-    pairs = [_bootstrap(x, column, resamples, seed) for column in y.T]
+    if permutations < 1 or (stop_after is not None and stop_after < 1):
+        raise ProvenanceError("permutations and stop_after must be at least 1")
+    if rank_scores not in get_args(RankScores):
+        raise ProvenanceError(f"rank_scores is one of {get_args(RankScores)}, not {rank_scores!r}")
+    data = _Ordered.of(positions, scores, strata, weights, rank_scores)
+    sign = _SIGN[alternative]
+    found = count_exceeding(
+        data.x,
+        data.y,
+        data.starts,
+        data.sizes,
+        sign=sign,
+        m=permutations,
+        stop_after=stop_after,
+        rng=np.random.default_rng(seed),
+    )
+    freedom = len(data.x) - len(data.starts)
     results = []
-    for j in range(y.shape[1]):
-        freedom = len(x) - len(starts)
-        rho = float(x @ y[:, j] / unit[j] / np.sqrt(freedom)) if unit[j] > 0 else 0.0
+    for j, column in enumerate(data.y.T):
+        unit = data.unit[j] * np.sqrt(freedom)
+        rho = float(data.x @ column / unit) if unit > 0 else 0.0
+        low, high = _bootstrap(data.x, column, resamples, seed)
         results.append(
             RankTest(
                 rho=rho,
-                low=pairs[j][0],
-                high=pairs[j][1],
+                low=low,
+                high=high,
                 z=rho * float(np.sqrt(freedom)),
-                p=float((1 + exceed[j]) / (permutations + 1)),
+                p=float(found.p[j]),
                 log10_p_asymptotic=_asymptotic(rho, freedom, sign),
-                log10_p_certified=_certified(place, values[:, j], starts, sizes, sign),
-                n=len(x),
-                m=permutations,
-                strata=len(starts),
+                log10_p_certified=_certified(data, j, sign),
+                n=len(data.x),
+                m=int(found.drawn[j]),
+                exceedances=int(found.reached[j]),
+                stop_after=stop_after,
+                rank_scores=rank_scores,
+                strata=len(data.starts),
                 seed=seed,
                 alternative=alternative,
             )
@@ -129,9 +200,9 @@ def rank_tests(
 
 
 def max_statistic_p(
-    positions: NDArray[np.int64],
+    positions: Ints,
     scores: Array,
-    strata: NDArray[np.int64],
+    strata: Ints,
     *,
     alternative: Alternative,
     permutations: int,
@@ -144,32 +215,17 @@ def max_statistic_p(
     under the common null hypothesis, as the largest z is itself a statistic of the order.
     Arguments and errors as for ``rank_tests``; shape (scores,).
     """
-    _check(positions, scores, strata)
-    order = np.lexsort((*scores.T, positions, strata))
-    starts = np.unique(strata[order], return_index=True)[1]
-    sizes = np.diff(np.append(starts, len(order)))
-    x = _centred(stats.rankdata(positions[order])[:, None], starts, sizes)[:, 0]
-    y = _centred(stats.rankdata(scores[order], axis=0), starts, sizes)
-    unit = _unit(x, y, starts, sizes)
-    y = y / np.where(unit > 0, unit, np.inf)
-    sign = {"later-is-likelier": 1.0, "earlier-is-likelier": -1.0, "two-sided": 0.0}[alternative]
-    rng = np.random.default_rng(seed)
-
-    def directed(z: Array) -> Array:
-        return np.abs(z) if sign == 0 else sign * z
-
-    observed, exceed = directed(x @ y), np.zeros(y.shape[1])
-    rows = max(1, _CHUNK // len(x))
-    for start in range(0, permutations, rows):
-        block = np.tile(x, (min(rows, permutations - start), 1))
-        for low, size in zip(starts, sizes, strict=True):
-            block[:, low : low + size] = rng.permuted(block[:, low : low + size], axis=1)
-        largest = directed(block @ y).max(axis=1)
+    data = _Ordered.of(positions, scores, strata, None, "wilcoxon")
+    y = data.y / np.where(data.unit > 0, data.unit, np.inf)
+    sign, rng = _SIGN[alternative], np.random.default_rng(seed)
+    observed, exceed = directed(data.x @ y, sign), np.zeros(y.shape[1])
+    for block in permuted(data.x, data.starts, data.sizes, permutations, rng):
+        largest = directed(block @ y, sign).max(axis=1)
         exceed += (largest[:, None] >= observed - 1e-9).sum(axis=0)
     return np.asarray((1 + exceed) / (permutations + 1))
 
 
-def _check(positions: NDArray[np.int64], scores: Array, strata: NDArray[np.int64]) -> None:
+def _check(positions: Ints, scores: Array, strata: Ints, weights: Array | None) -> None:
     if scores.ndim != 2 or len(scores) != len(positions) or len(strata) != len(positions):
         raise BadScores(f"{len(positions)} positions but scores of shape {scores.shape}")
     if len(positions) < MIN_EXAMPLES:
@@ -182,44 +238,24 @@ def _check(positions: NDArray[np.int64], scores: Array, strata: NDArray[np.int64
         )
     if (np.ptp(scores, axis=0) == 0).any() or np.ptp(positions) == 0:
         raise BadScores("constant scores or positions cannot be ranked")
+    if weights is None:
+        return
+    if weights.shape != positions.shape or not np.isfinite(weights).all():
+        raise BadScores(f"weights of shape {weights.shape} must be {len(positions)} finite numbers")
+    if np.ptp(weights) == 0:
+        raise BadScores("constant weights tell no position from another")
 
 
-def _centred(a: Array, starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> Array:
+def _centred(a: Array, starts: Ints, sizes: Ints) -> Array:
     means = np.add.reduceat(a, starts, axis=0) / sizes[:, None]
     return np.asarray(a - np.repeat(means, sizes, axis=0))
 
 
-def _unit(x: Array, y: Array, starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> Array:
+def _unit(x: Array, y: Array, starts: Ints, sizes: Ints) -> Array:
     """Standard deviation of x[pi] @ y over permutations within strata, shape (suspects,)."""
     xx = np.add.reduceat(x * x, starts)
     yy = np.add.reduceat(y * y, starts, axis=0)
     return np.asarray(np.sqrt((xx[:, None] * yy / np.maximum(sizes - 1, 1)[:, None]).sum(axis=0)))
-
-
-def _count_exceeding(
-    x: Array,
-    y: Array,
-    starts: NDArray[np.int64],
-    sizes: NDArray[np.int64],
-    sign: float,
-    m: int,
-    rng: np.random.Generator,
-) -> NDArray[np.int64]:
-    def directed(phi: Array) -> Array:
-        return np.abs(phi) if sign == 0 else sign * phi
-
-    observed = directed(x @ y)
-    # Rounding must not break a tie in the suspect's disfavour.
-    slack = 1e-9 * np.linalg.norm(x) * np.linalg.norm(y, axis=0)
-    exceed = np.zeros(y.shape[1], np.int64)
-    rows = max(1, _CHUNK // len(x))
-    for start in range(0, m, rows):
-        block = np.tile(x, (min(rows, m - start), 1))
-        for low, size in zip(starts, sizes, strict=True):
-            part = block[:, low : low + size]
-            block[:, low : low + size] = rng.permuted(part, axis=1)
-        exceed += (directed(block @ y) >= observed - slack).sum(axis=0)
-    return exceed
 
 
 def _bootstrap(x: Array, y: Array, resamples: int, seed: int) -> tuple[float, float]:
@@ -227,7 +263,7 @@ def _bootstrap(x: Array, y: Array, resamples: int, seed: int) -> tuple[float, fl
     if resamples == 0:
         return float("nan"), float("nan")
     rng = np.random.default_rng([seed, 1])
-    n, rows, values = len(x), max(1, _CHUNK // len(x)), []
+    n, rows, values = len(x), max(1, CHUNK // len(x)), []
     for start in range(0, resamples, rows):
         pick = rng.integers(n, size=(min(rows, resamples - start), n))
         a, b = x[pick], y[pick]
@@ -249,25 +285,21 @@ def _asymptotic(rho: float, freedom: int, sign: float) -> float:
     return float(min(0.0, log10_t_sf(float(t), df) + sides))
 
 
-def _certified(
-    place: NDArray[np.int64],
-    values: Array,
-    starts: NDArray[np.int64],
-    sizes: NDArray[np.int64],
-    sign: float,
-) -> float:
+def _certified(data: _Ordered, suspect: int, sign: float) -> float:
     """log10 of the bound for d = (mean normalized rank of the late half) - 1/2.
 
-    Late means above the median position of the stratum. Ties at the median are left out of the
-    late half, never split by score: the half is then a uniform draw without replacement.
+    Late means above the median position (or weight) of the stratum. Ties at the median are left
+    out of the late half, never split by score: the half is then a uniform draw without
+    replacement.
     """
-    u = (stats.rankdata(values) - 0.5) / len(values)
+    ranks = stats.rankdata(data.values[:, suspect])
+    u = (ranks - 0.5) / len(ranks)
     total, picked = 0.0, []
-    for low, size in zip(starts, sizes, strict=True):
-        part, here = u[low : low + size], place[low : low + size]
+    for low, size in zip(data.starts, data.sizes, strict=True):
+        part, here = u[low : low + size], data.place[low : low + size]
         late = here > np.median(here)
         picked.append(int(late.sum()))
         total += float(part[late].sum() - late.sum() * part.mean())
-    directed = abs(total) if sign == 0 else sign * total
-    bound = log10_serfling(directed, sizes, np.array(picked))
+    reached = float(directed(np.array(total), sign))
+    bound = log10_serfling(reached, data.sizes, np.array(picked))
     return min(0.0, bound + (float(np.log10(2.0)) if sign == 0 else 0.0))

@@ -24,6 +24,7 @@ from provenance.evidence.schema import (
     Selection,
     Subject,
     Suspect,
+    Weights,
 )
 from provenance.evidence.software import this_software
 from provenance.evidence.subjects import subject_of_tokens
@@ -33,6 +34,7 @@ from provenance.partition import PartitionResult, overlap, partition_test
 from provenance.query import QueryFamily, QueryResult, query_family
 from provenance.reshuffle import ReshuffleResult
 from provenance.transcript import PAD, Proof, Transcript, pad_rows
+from provenance.weights import PositionWeights
 
 if TYPE_CHECKING:
     from securesystemslib.signer import CryptoSigner
@@ -47,7 +49,7 @@ def _defaults(test: Callable[..., object], leave_out: frozenset[str]) -> dict[st
     }
 
 
-QUERY_DEFAULTS = _defaults(query_family, frozenset())
+QUERY_DEFAULTS = _defaults(query_family, frozenset({"weights", "covariates"}))
 PARTITION_DEFAULTS = _defaults(partition_test, frozenset({"index"}))
 
 
@@ -109,7 +111,7 @@ class Evidence:
             reference: as given to the test.
             suspect: the subject, or the subjects of a family, named as in ``scores``.
             commitment: what was published; the root and "not published" by default.
-            options: the keyword arguments of the test.
+            options: the keyword arguments of the test; covariates as ``Reference`` objects.
             selection: how the rows were chosen.
             disclose_tokens: show the token ids, not only their digests.
 
@@ -126,6 +128,8 @@ class Evidence:
             raise BadEvidence(f"scores of {sorted(columns)} but results of {sorted(by_name)}")
         if reference is not None:
             reference.require_untainted(transcript.take(chosen))
+        given = dict(options or {})
+        weights, covariates = given.pop("weights", None), given.pop("covariates", None)
         predicate = QueryPredicate(
             commitment=_commitment(commitment, transcript),
             software=this_software(),
@@ -141,9 +145,9 @@ class Evidence:
                 for s in subjects
             ],
             reference=_reference(reference, order),
-            covariates=None,
-            weights=None,
-            options=canonical.plain(QUERY_DEFAULTS | dict(options or {})),
+            covariates=_covariates(covariates, order),
+            weights=_weights(weights),
+            options=canonical.plain(QUERY_DEFAULTS | given),
             holm={},
         )
         results, adjusted = recompute.query(predicate)
@@ -323,6 +327,25 @@ def _reference(reference: Reference | None, order: NDArray[np.int64]) -> Model |
         name=reference.name,
         scores=_column(reference.scores, order),
         lineage=sorted(reference.lineage.digests),
+    )
+
+
+def _covariates(
+    covariates: Sequence[Reference] | None, order: NDArray[np.int64]
+) -> list[Model] | None:
+    if covariates is None:
+        return None
+    return [model for c in covariates if (model := _reference(c, order)) is not None]
+
+
+def _weights(weights: PositionWeights | None) -> Weights | None:
+    if weights is None:
+        return None
+    return Weights(
+        points=weights.points.tolist(),
+        values=weights.values.tolist(),
+        source=weights.source,
+        lineage=sorted(weights.lineage.digests),
     )
 
 

@@ -20,6 +20,7 @@ from provenance.evidence.schema import (
     ReshufflePredicate,
     Selection,
     Subject,
+    Weights,
 )
 from provenance.evidence.software import this_software
 from provenance.evidence.subjects import text_digest
@@ -116,6 +117,8 @@ def _query_steps(predicate: QueryPredicate, transcript: "Provable | None") -> li
         ("tokens", lambda: tokens(shown)),
         ("selection", lambda: selection(predicate.selection, shown, transcript)),
         ("reference", lambda: reference(predicate.reference, root)),
+        ("covariates", lambda: covariates(predicate.covariates, root)),
+        ("weights", lambda: weights(predicate.weights, root)),
         ("result", lambda: query_result(predicate)),
         ("scores", lambda: [_SCORES]),
     ]
@@ -301,6 +304,26 @@ def reference(model: Model | None, commitment: Commitment) -> list[Check]:
             f"`{model.name}` has seen the order under test: an innocent suspect would look guilty",
         ),
         asserted("lineage", f"what `{model.name}` was trained on, and its scores"),
+    ]
+
+
+def covariates(models: list[Model] | None, commitment: Commitment) -> list[Check]:
+    """Check each covariate as a reference is checked."""
+    return [check for model in models or [] for check in reference(model, commitment)]
+
+
+def weights(fixed: Weights | None, commitment: Commitment) -> list[Check]:
+    """Check that the weights of the positions are not declared to depend on the order."""
+    if fixed is None:
+        return []
+    return [
+        decided(
+            "weights",
+            commitment.root not in fixed.lineage,
+            f"the weights ({fixed.source}) are not declared to depend on this order",
+            "the weights were fitted along the order under test",
+        ),
+        asserted("weights", "that they were fixed without the order under test"),
     ]
 
 

@@ -10,15 +10,18 @@ import numpy as np
 from provenance.evidence import canonical
 from provenance.evidence.schema import (
     Examples,
+    Model,
     PartitionPredicate,
     QueryPredicate,
     ReshufflePredicate,
+    Weights,
 )
-from provenance.lineage import Reference
+from provenance.lineage import Lineage, Reference
 from provenance.partition import counts_test
 from provenance.query import query_family
 from provenance.reshuffle import reshuffle_test
 from provenance.transcript import Transcript
+from provenance.weights import PositionWeights
 
 NOT_RECOMPUTED = frozenset({"transcript", "n_tokens"})
 """Fields of a result that need the tokens; the Merkle proof stands for them."""
@@ -35,13 +38,30 @@ def result_of(result: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name not in NOT_RECOMPUTED}
 
 
+def reference_of(model: Model) -> Reference:
+    """Return a reference or covariate as the test takes it; its lineage is checked apart."""
+    return Reference.from_scores(model.scores, name=model.name)
+
+
+def weights_of(weights: Weights) -> PositionWeights:
+    """Return the weights as the test takes them."""
+    return PositionWeights(
+        np.array(weights.points, dtype=float),
+        np.array(weights.values, dtype=float),
+        weights.source,
+        Lineage(frozenset(weights.lineage)),
+    )
+
+
 def query(predicate: QueryPredicate) -> tuple[dict[str, dict[str, Any]], dict[str, float]]:
     """Return the result of every suspect and the exact p-values after Holm."""
-    reference = predicate.reference
+    reference, covariates = predicate.reference, predicate.covariates
     family = query_family(
         order_of(predicate.examples),
         {s.subject.name: np.array(s.scores, dtype=float) for s in predicate.suspects},
-        Reference.from_scores(reference.scores, name=reference.name) if reference else None,
+        reference_of(reference) if reference else None,
+        weights=weights_of(predicate.weights) if predicate.weights else None,
+        covariates=[reference_of(c) for c in covariates] if covariates else None,
         **predicate.options,
     )
     results = {name: result_of(result) for name, result in family.results.items()}

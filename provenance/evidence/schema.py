@@ -99,17 +99,19 @@ class Model(Strict):
 
 
 class Weights(Strict):
-    """Weights of the positions asked, fixed by a schedule or a twin.
+    """Weights of the positions, fixed by a schedule or a twin: a function given by its points.
 
     Attributes:
-        values: weight of each example.
+        points: positions, increasing.
+        values: weight at each.
         source: what they were made from.
-        source_sha256: digest of it.
+        lineage: transcripts whose order they are declared to depend on.
     """
 
+    points: list[Finite]
     values: list[Finite]
     source: str
-    source_sha256: str | None = None
+    lineage: list[Hex32]
 
 
 class Suspect(Strict):
@@ -154,7 +156,7 @@ class QueryPredicate(Predicate):
     selection: Selection
     suspects: list[Suspect]
     reference: Model | None
-    covariates: list[list[Finite]] | None
+    covariates: list[Model] | None
     weights: Weights | None
     options: dict[str, Any]
     holm: dict[str, Finite]
