@@ -85,8 +85,8 @@ def corpus(transcript: int, text: int) -> tuple[Rows, Rows]:
 
 def infini_gram(rows: Rows) -> Any:
     """Write the token file and let infini-gram sort and open it."""
-    from infini_gram.engine import InfiniGramEngine
-    from infini_gram.indexing import build_sa
+    from infini_gram.engine import InfiniGramEngine  # type: ignore[import-not-found]
+    from infini_gram.indexing import build_sa  # type: ignore[import-not-found]
 
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         documents = np.full((len(rows), WIDTH + 1), SEPARATOR, np.uint16)

@@ -24,7 +24,7 @@ from stemma.models.pretraining import (
 from stemma.models.scoring import sequence_losses, token_losses
 from stemma.models.training import Recipe
 from stemma.models.weights import weights_digest
-from stemma.papers.palimpsest import estimates, experiment, figures, hub, nulls, observation, rivals
+from stemma.papers.palimpsest import estimates, experiment, figures, hub, nulls, observation
 
 N, LENGTH = 480, 16
 RECIPE = Recipe(batch_size=8, learning_rate=3e-3)
@@ -251,19 +251,6 @@ def test_sampled_likelihoods_converge_and_stay_finite() -> None:
     assert np.isfinite(rough).all()
     assert fine == pytest.approx(-losses.sum(axis=1), rel=0.01)
     assert np.isfinite(estimates.sampled_log_likelihood(np.full((2, 3), 50.0), 10, rng)).all()
-
-
-def test_rivals_by_hand() -> None:
-    assert rivals.auc(np.array([3.0, 1.0]), np.array([2.0, 0.0])) == 0.75
-    assert rivals.auc(np.array([1.0]), np.array([1.0])) == 0.5
-    losses = np.array([[1.0, 5.0, 3.0, 2.0, 4.0]])
-    assert rivals.min_k(losses, 0.4).tolist() == [-4.5]
-    assert rivals.dataset_inference(np.arange(10.0) + 9, np.arange(10.0)) < 0.001
-
-
-def test_cosine_of_weights(alice: TrainingRun) -> None:
-    assert rivals.weight_cosine(alice.model, alice.model) == pytest.approx(1.0)
-    assert rivals.weight_cosine(alice.model, alice.checkpoints[0.2].model) < 1.0
 
 
 def test_panel_returns_a_statistic(rows: np.ndarray, design: experiment.Design) -> None:
