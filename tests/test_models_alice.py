@@ -79,6 +79,9 @@ def test_the_commitment_opens_and_the_order_was_followed() -> None:
     assert transcript_of(made.rows, made.run.consumed).digest == made.commitment.root
     assert made.transcript.digest == made.commitment.root
     assert made.lineage.has_seen(made.transcript)
+    made.stored.verify()
+    assert made.stored.digest == made.commitment.root
+    assert len(made.stored) == TINY.n_train
 
 
 def test_the_commitment_is_written_before_the_first_step(

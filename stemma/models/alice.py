@@ -10,7 +10,7 @@ seed, the data, the source of what trains, the versions of torch and transformer
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
@@ -26,6 +26,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from provenance import Lineage, Transcript
 from provenance.evidence.commitments import commit, opens_root, public
 from provenance.evidence.schema import Commitment
+from provenance.store import StoredTranscript, write_transcript
 from stemma import data
 from stemma.data.files import cache_folder
 from stemma.errors import DataUnavailable, RunError
@@ -39,6 +40,7 @@ Scale = Literal["smoke", "small", "gpu", "paper"]
 Progress = Callable[[int, int], object]
 """Called with the steps done and the steps of the whole run."""
 
+_TRANSCRIPT = "transcript"
 _COMMITMENT = "commitment.json"  # opened, hence secret; published.json is what hides it
 _SOURCES = (
     "provenance.transcript",
@@ -147,6 +149,7 @@ class Alice:
         transcript: the examples with their positions.
         commitment: made and stored before the first step, with the nonce that opens it.
         digest: of the final weights.
+        folder: the entry of the cache.
     """
 
     plan: Plan
@@ -156,6 +159,7 @@ class Alice:
     transcript: Transcript
     commitment: Commitment
     digest: str
+    folder: Path
 
     @property
     def model(self) -> PreTrainedModel:
@@ -171,6 +175,11 @@ class Alice:
     def rows(self) -> Rows:
         """The examples of the run in the order of ``transcript.rows``, shape (n, length)."""
         return self.corpus.alice
+
+    @property
+    def stored(self) -> StoredTranscript:
+        """The transcript on disk, for the command line and for proofs that read little."""
+        return StoredTranscript.open(self.folder / _TRANSCRIPT)
 
     @property
     def lineage(self) -> Lineage:
@@ -233,7 +242,7 @@ def load_or_train(plan: Plan, seed: int, progress: Progress | None = None) -> Al
         if found is not None:
             return found
         with entries.writing(entry) as path:
-            made = _train(path, plan, seed, sources, device, progress)
+            made = replace(_train(path, plan, seed, sources, device, progress), folder=entry)
     return made
 
 
@@ -260,7 +269,8 @@ def _train(
     run = train_logged(model, corpus.alice, order, recipe, [plan.last_share], hook)
     if transcript_of(corpus.alice, run.consumed).digest != commitment.root:
         raise RunError("training did not consume the committed order: a fault of the loop")
-    made = Alice(plan, seed, corpus, run, transcript, commitment, weights_digest(run.model))
+    made = Alice(plan, seed, corpus, run, transcript, commitment, weights_digest(run.model), folder)
+    write_transcript(folder / _TRANSCRIPT, transcript, corpus.tokenizer)
     entries.write_corpus(folder, corpus)
     entries.write_run(folder, run)
     return made
@@ -273,7 +283,7 @@ def _read(folder: Path, plan: Plan, seed: int, device: str) -> Alice:
     transcript = transcript_of(corpus.alice, run.order)
     if transcript.digest != commitment.root or not opens_root(commitment):
         raise ValueError("the transcript is not the committed one")
-    return Alice(plan, seed, corpus, run, transcript, commitment, weights_digest(run.model))
+    return Alice(plan, seed, corpus, run, transcript, commitment, weights_digest(run.model), folder)
 
 
 def _recipe(plan: Plan, device: str) -> Recipe:
