@@ -1,6 +1,6 @@
 """Sampling from a transcript on disk against loading it: seconds and peak memory of each.
 
-The rows are short, 1 to 4 token ids each, so that 10^8 of them fit on a disk (about 1.3 GB); a
+The rows are short, 1 to 4 token ids each, so that 10^8 of them fit on a disk (0.7 GB); a
 draw of single rows reads whole row groups, which hold about a mebibyte of ids where rows are long.
 Writing hashes every row and takes minutes; each side is measured in a process of its own.
 
