@@ -20,6 +20,7 @@ from provenance.families import Family, holm
 from provenance.lineage import Lineage, Reference
 from provenance.ngrams import NgramIndex
 from provenance.partition import PartitionResult, partition_test
+from provenance.planning import Plan, choose_positions, plan_queries
 from provenance.query import QueryFamily, QueryResult, query_family, query_test
 from provenance.ranks import RankTest
 from provenance.reshuffle import (
@@ -32,7 +33,9 @@ from provenance.reshuffle import (
     reshuffle_test,
     reshuffled_orders,
 )
+from provenance.sequential import SequentialQueryTest
 from provenance.transcript import PAD, Proof, Transcript
+from provenance.weights import PositionWeights, fit_forgetting
 
 __all__ = [
     "PAD",
@@ -42,6 +45,8 @@ __all__ = [
     "Lineage",
     "NgramIndex",
     "PartitionResult",
+    "Plan",
+    "PositionWeights",
     "Proof",
     "ProvenanceError",
     "QueryFamily",
@@ -50,14 +55,18 @@ __all__ = [
     "Reference",
     "ReshuffleResult",
     "ReshuffleScores",
+    "SequentialQueryTest",
     "TaintedReference",
     "TooFewExamples",
     "Transcript",
     "UnfaithfulRerun",
+    "choose_positions",
     "completion_scores",
+    "fit_forgetting",
     "gaussian_tail_diagnostic",
     "holm",
     "partition_test",
+    "plan_queries",
     "query_family",
     "query_test",
     "reshuffle_scores",

@@ -153,12 +153,15 @@ def rank_tests(
     Raises:
         TooFewExamples: n < 20.
         BadScores: NaN, infinite or constant scores or weights, or shapes that do not fit.
-        ProvenanceError: ``permutations`` or ``stop_after`` below 1, unknown ``rank_scores``.
+        ProvenanceError: ``permutations`` or ``stop_after`` below 1, unknown ``rank_scores`` or
+            ``alternative``.
     """
     if permutations < 1 or (stop_after is not None and stop_after < 1):
         raise ProvenanceError("permutations and stop_after must be at least 1")
     if rank_scores not in get_args(RankScores):
         raise ProvenanceError(f"rank_scores is one of {get_args(RankScores)}, not {rank_scores!r}")
+    if alternative not in _SIGN:
+        raise ProvenanceError(f"alternative is one of {tuple(_SIGN)}, not {alternative!r}")
     data = _Ordered.of(positions, scores, strata, weights, rank_scores)
     sign = _SIGN[alternative]
     found = count_exceeding(
