@@ -13,11 +13,12 @@ from provenance.errors import BadEvidence, ProvenanceError
 from provenance.evidence import checks, explain
 from provenance.evidence.envelope import SignedEvidence, subjects_of
 from provenance.evidence.schema import Kind
+from provenance.evidence.steps import steps
 
 if TYPE_CHECKING:
     from securesystemslib.signer import SSlibKey
 
-    from provenance.evidence.build import Provable
+    from provenance.evidence.parts import Provable
 
 Progress = Callable[[str], None]
 
@@ -108,7 +109,7 @@ def verify(
         checks.passed("format", "in-toto Statement v1 in a DSSE envelope, every field known"),
         *checks.signature(signed, predicate, key),
     ]
-    for name, check in checks.steps(predicate, transcript):
+    for name, check in steps(predicate, transcript):
         step(name)
         findings += _guarded(name, check)
     names = [subject.name for subject in subjects_of(predicate)]

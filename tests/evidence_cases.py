@@ -10,6 +10,7 @@ import provenance as pv
 from provenance.evidence import (
     Commitment,
     Evidence,
+    Selection,
     Subject,
     generate_key,
     load_private_key,
@@ -113,6 +114,66 @@ def family_case(folder: Path) -> Case:
     return Case(path, *keys(folder), whole, rows, scores, None, result, evidence)
 
 
+def weighted_case(folder: Path) -> Case:
+    """Return evidence with weights, a covariate and extreme positions."""
+    whole, rng = transcript(80), np.random.default_rng(6)
+    weights = pv.PositionWeights.from_schedule(np.linspace(1, 0.1, 80))
+    # Rows in the order of the leaves, so that the choice can be made again.
+    whole = pv.Transcript.of(
+        *(a[np.argsort(whole.positions)] for a in (whole.rows, whole.positions))
+    )
+    rows = pv.choose_positions(whole.positions, 50, weights, seed=4)
+    covariate = pv.Reference(rng.normal(0, 3, 50), name="length")
+    scores = 20 * weights.at(whole.positions[rows]) + covariate.scores + rng.normal(0, 1, 50)
+    options = OPTIONS | {"weights": weights, "covariates": [covariate], "stop_after": 30}
+    result = pv.query_test(whole.take(rows), scores, **options)
+    evidence = Evidence.of_query(
+        result,
+        whole,
+        rows,
+        scores,
+        suspect=Subject(name="bob", sha256="ab" * 32),
+        commitment=commitment(whole),
+        options=options,
+        selection=Selection(method="extreme", n=50, seed=4),
+    )
+    path = save(folder, "weighted.json", evidence)
+    return Case(path, *keys(folder), whole, rows, scores, None, result, evidence)
+
+
+def sequential_case(folder: Path) -> Case:
+    """Return evidence of an anytime-valid test that stopped at 1e-3."""
+    whole, rng = transcript(120), np.random.default_rng(7)
+    whole = pv.Transcript.of(
+        *(a[np.argsort(whole.positions)] for a in (whole.rows, whole.positions))
+    )
+    drawn = np.random.default_rng(8).choice(120, 120, replace=False)
+    base = rng.normal(0, 5, 120)
+    scores = base + whole.positions[drawn] + rng.normal(0, 20, 120)
+    spread = float(np.std(whole.positions))
+    test = pv.SequentialQueryTest(spread, seed=2)
+    for row, score, known in zip(drawn, scores, base, strict=True):
+        test.update(float(whole.positions[row]), float(score), float(known))
+        if test.reached(1e-3):
+            break
+    n = test.n
+    reference = pv.Reference(base[:n], pv.Lineage(frozenset({"cd" * 32})), "sibling")
+    evidence = Evidence.of_sequential(
+        test,
+        whole,
+        drawn[:n],
+        scores[:n],
+        reference,
+        suspect=Subject(name="bob", sha256="ab" * 32),
+        spread=spread,
+        seed=2,
+        commitment=commitment(whole),
+        selection=Selection(method="uniform", n=120, seed=8),
+    )
+    path = save(folder, "sequential.json", evidence)
+    return Case(path, *keys(folder), whole, drawn[:n], scores[:n], reference, test, evidence)
+
+
 def reshuffle_case(folder: Path) -> Case:
     """Return evidence of a reshuffle test with 9 re-runs."""
     whole, rng = transcript(), np.random.default_rng(3)
@@ -124,7 +185,7 @@ def reshuffle_case(folder: Path) -> Case:
         scores,
         suspect=Subject(name="dave", sha256="ef" * 32, what="text"),
         commitment=commitment(whole),
-        order_seeds=list(range(9)),
+        orders_seed=7,
         true_order_sha256="12" * 32,
     )
     path = save(folder, "reshuffle.json", evidence)

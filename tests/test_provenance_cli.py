@@ -259,7 +259,7 @@ def test_partition_of_a_text_that_repeats_late_examples(home: Path, tmp_path: Pa
 def test_reshuffle_reads_json(home: Path, tmp_path: Path) -> None:
     scores = {"name": "dave", "sha256": "ab" * 32, "true": -10.0, "reshuffled": [-12.0] * 18}
     scores["reshuffled"] = (-12 - np.arange(19) / 10).tolist()
-    (tmp_path / "s.json").write_text(json.dumps(scores | {"seeds": list(range(19))}))
+    (tmp_path / "s.json").write_text(json.dumps(scores | {"seed": 4}))
     data = json.loads(
         good(
             "reshuffle", tmp_path / "s.json", "--folder", home / "run", "--evidence",
@@ -272,6 +272,88 @@ def test_reshuffle_reads_json(home: Path, tmp_path: Path) -> None:
     assert "true:" in refused("reshuffle", tmp_path / "bad.json")
     (tmp_path / "none.json").write_text("{")
     assert "no JSON" in refused("reshuffle", tmp_path / "none.json")
+
+
+def test_stop_asks_only_as_many_as_needed(home: Path, tmp_path: Path) -> None:
+    data = json.loads(
+        good(
+            "query", home / "run", "--suspect", home / "bob.parquet", "--reference",
+            home / "sibling.parquet", "--stop", 1e-6, "--seed", 3, "--evidence",
+            tmp_path / "e.json", "--key", home / "key.pem", "--json",
+        ).stdout
+    )  # fmt: skip
+    assert data["reached"]
+    assert data["result"]["p_anytime"] <= 1e-6
+    assert data["result"]["n"] < N
+    plain = good("verify", tmp_path / "e.json", "--key", home / "key.pem.pub")
+    assert "asked in the order that seed 3 draws" in plain.stdout
+    innocent = good("query", home / "run", "--suspect", home / "carol.parquet", "--stop", 1e-3)
+    assert "was not reached" in innocent.stdout
+    two = ("--suspect", home / "bob.parquet", "--suspect", home / "carol.parquet", "--stop", 0.01)
+    assert "no second one" in refused("query", home / "run", *two)
+
+
+def test_weights_and_design(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "schedule.json").write_text(
+        json.dumps({"learning_rates": np.linspace(1, 0.1, N // 4).tolist(), "examples_per_step": 4})
+    )
+    good(
+        "query", home / "run", "--suspect", home / "bob.parquet", "--weights",
+        tmp_path / "schedule.json", "--design", "extreme", "-n", 60, "--permutations", 99,
+        "--evidence", tmp_path / "e.json", "--key", home / "key.pem",
+    )  # fmt: skip
+    report = json.loads(
+        good("verify", tmp_path / "e.json", "--transcript", home / "run", "--json").stdout
+    )
+    passed = [check["name"] for check in report["findings"] if check["status"] == "passed"]
+    assert {"selection", "weights", "inclusion"} <= set(passed)
+    whole = StoredTranscript.open(home / "run").read()
+    rng = np.random.default_rng(0)
+    twin = pd.DataFrame({"position": np.arange(400), "score": rng.normal(np.arange(400) / 40, 1)})
+    twin.to_parquet(tmp_path / "twin.parquet")
+    good(
+        "query", home / "run", "--suspect", home / "bob.parquet", "--weights",
+        tmp_path / "twin.parquet", "--permutations", 99,
+    )  # fmt: skip
+    assert "the order under test" in refused(
+        "query", home / "run", "--suspect", home / "bob.parquet", "--weights",
+        tmp_path / "twin.parquet", "--seen", whole.digest,
+    )  # fmt: skip
+    (tmp_path / "bad.json").write_text("{}")
+    for name, words in (("bad.json", "learning_rates"), ("w.csv", "schedule")):
+        assert words in refused(
+            "query", home / "run", "--suspect", home / "bob.parquet", "--weights", tmp_path / name
+        )
+
+
+def test_plan_from_a_pilot(home: Path, tmp_path: Path) -> None:
+    good(
+        "query", home / "run", "--suspect", home / "bob.parquet", "--reference",
+        home / "sibling.parquet", "-n", 30, "--permutations", 99, "--evidence",
+        tmp_path / "pilot.json", "--key", home / "key.pem",
+    )  # fmt: skip
+    said = good("plan", tmp_path / "pilot.json", "--folder", home / "run", "--p", 1e-4).stdout
+    assert "queries" in said
+    data = json.loads(
+        good(
+            "plan", tmp_path / "pilot.json", "--folder", home / "run", "--p", 1e-4, "--json"
+        ).stdout
+    )
+    assert 20 <= data["n"] <= N
+    assert data["permutations"] == 9_999
+    from provenance.evidence import SignedEvidence
+
+    predicate: Any = SignedEvidence.load(tmp_path / "pilot.json").read()[1]
+    score = np.array(predicate.suspects[0].scores) - np.array(predicate.reference.scores)
+    table = pd.DataFrame({"position": predicate.examples.position, "score": score})
+    table.to_parquet(tmp_path / "pilot.parquet")
+    same = good("plan", tmp_path / "pilot.parquet", "--folder", home / "run", "--p", 1e-4, "--json")
+    assert json.loads(same.stdout) == data
+    noise = table.assign(score=-table.position)
+    noise.to_parquet(tmp_path / "noise.parquet")
+    assert "effect" in refused("plan", tmp_path / "noise.parquet", "--folder", home / "run")
+    table.head(10).to_parquet(tmp_path / "short.parquet")
+    refused("plan", tmp_path / "short.parquet", "--folder", home / "run")
 
 
 def test_the_published_layout_is_imported_and_scored_by_its_columns(tmp_path: Path) -> None:

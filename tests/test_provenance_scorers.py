@@ -29,7 +29,7 @@ from stemma.models.tokenizer import train_bpe
 VOCABULARY = 1_003
 TEXTS = [
     "The committee met on Tuesday to discuss the new budget for the public schools.",
-    "Sie hörte, daß es die ganze Nacht geregnet hätte, ça alors!",
+    "Anna hörte, daß es die ganze Nacht geregnet hätte, ça alors!",
     "She opened the window and saw that it had been raining for most of the night. 🙂🙃",
 ]
 

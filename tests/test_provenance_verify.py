@@ -15,7 +15,9 @@ from evidence_cases import (
     partition_case,
     query_case,
     reshuffle_case,
+    sequential_case,
     transcript,
+    weighted_case,
 )
 
 import provenance as pv
@@ -29,6 +31,7 @@ from provenance.evidence import (
 )
 from provenance.evidence.canonical import dumps
 from provenance.evidence.envelope import PAYLOAD_TYPE
+from provenance.store import StoredTranscript, write_transcript
 from provenance.verify import Report, verify
 
 CASES: dict[str, Callable[[Path], Case]] = {
@@ -36,6 +39,8 @@ CASES: dict[str, Callable[[Path], Case]] = {
     "family": family_case,
     "partition": partition_case,
     "reshuffle": reshuffle_case,
+    "sequential": sequential_case,
+    "weighted": weighted_case,
 }
 
 ASSERTED = {
@@ -66,12 +71,30 @@ ASSERTED = {
         "time",
         "subject.",
         "commitment.size",
-        "order_seeds[]",
+        "orders_seed",
         "true_order_sha256",
         "adapted",
     ],
 }
 ASSERTED["family"] = ASSERTED["query"]
+ASSERTED["weighted"] = [
+    *ASSERTED["query"],
+    "covariates[].lineage",
+    "weights.lineage",
+    "selection.seed",  # seen with the transcript alone, see below
+    "weights.values[]",  # between the points asked
+    "weights.points[]",
+]
+ASSERTED["sequential"] = [
+    "commitment.time",
+    "commitment.published_at",
+    "software.",
+    "time",
+    "suspect.subject.",
+    "reference.name",
+    "reference.lineage[]",
+    "options.seed",  # of the keys that break ties: there are none
+]
 
 
 @pytest.fixture(scope="module", params=sorted(CASES))
@@ -155,7 +178,10 @@ def reranked(scores: list[float], place: int) -> float:
 def mirror_subject(statement: dict[str, Any]) -> None:
     """A careful forger changes the subject in both places."""
     predicate = statement["predicate"]
-    many = [s["subject"] for s in predicate.get("suspects", [])] or [predicate["subject"]]
+    many = [s["subject"] for s in predicate.get("suspects", [])]
+    if "suspect" in predicate:
+        many = [predicate["suspect"]["subject"]]
+    many = many or [predicate["subject"]]
     statement["subject"] = [{"name": s["name"], "digest": {"sha256": s["sha256"]}} for s in many]
 
 
@@ -241,6 +267,8 @@ def test_what_is_only_asserted_is_called_so(case: Case) -> None:
     expected = {"query": {"scores", "time", "software", "lineage", "subject", "selection"}}
     expected["family"] = {"scores", "time", "software", "subject", "tokens"}
     expected["partition"] = {"counts", "time", "software", "subject"}
+    expected["weighted"] = {"scores", "weights", "lineage", "time", "selection"}
+    expected["sequential"] = {"scores", "lineage", "time", "software", "subject"}
     expected["reshuffle"] = {"time", "software", "subject", "re-runs"}
     assert expected[kind(case)] <= asserted
 
@@ -334,6 +362,58 @@ def test_a_partition_with_an_example_left_out_fails(tmp_path: Path) -> None:
     report = verify(written(case, tmp_path, statement, case.private))
     assert "completeness" in [check.name for check in report.failed]
     assert "inclusion" not in [check.name for check in report.failed]
+
+
+def test_the_order_of_asking_is_held_to_its_draw(tmp_path: Path) -> None:
+    """Leaving out an answer that hurts, or asking it later, would break validity."""
+    case = sequential_case(tmp_path)
+    key = load_public_key(case.public)
+    assert verify(case.path, key, case.whole).ok
+    asked = statement_of(case)["predicate"]["asked"]
+    assert 20 < len(asked) < 120
+    for other in (asked[::-1], asked[:-1], [*asked[:-1], asked[0]]):
+        statement = statement_of(case)
+        statement["predicate"]["asked"] = other
+        report = verify(written(case, tmp_path, statement, case.private), key)
+        assert "selection" in [check.name for check in report.failed]
+    statement = statement_of(case)
+    statement["predicate"]["selection"] = {"method": "stated", "n": len(asked), "seed": None}
+    report = verify(written(case, tmp_path, statement, case.private), key)
+    assert report.ok
+    assert "selection" in [c.name for c in report.findings if c.status == "asserted"]
+
+
+def test_extreme_positions_are_chosen_again_with_the_transcript(tmp_path: Path) -> None:
+    case = weighted_case(tmp_path)
+    key = load_public_key(case.public)
+    report = verify(case.path, key, case.whole)
+    assert report.ok, report.text()
+    assert "selection" in [c.name for c in report.findings if c.status == "passed"]
+    statement = statement_of(case)
+    statement["predicate"]["examples"]["index"][0] += 1
+    assert not verify(written(case, tmp_path, statement, case.private), key, case.whole).ok
+
+
+@pytest.mark.parametrize("field", ["weights", "covariates"])
+def test_weights_and_covariates_that_saw_the_order_fail(tmp_path: Path, field: str) -> None:
+    case = weighted_case(tmp_path)
+    statement = statement_of(case)
+    declared = statement["predicate"][field]
+    (declared if field == "weights" else declared[0])["lineage"].append(case.whole.digest)
+    report = verify(written(case, tmp_path, statement, case.private))
+    assert len(report.failed) == 1
+
+
+def test_a_stored_transcript_that_lies_about_its_root_fails(tmp_path: Path) -> None:
+    case = query_case(tmp_path)
+    other = write_transcript(tmp_path / "other", transcript(seed=9))
+    manifest = tmp_path / "other" / "manifest.json"
+    manifest.write_text(manifest.read_text().replace(other.digest, case.whole.digest))
+    try:
+        lying = StoredTranscript.open(tmp_path / "other")
+    except pv.BadTranscript:
+        return
+    assert not verify(case.path, None, lying).ok
 
 
 def test_scores_that_no_test_takes_are_a_failed_check_not_a_crash(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from provenance.cli.testing import QueryRequest
+    from provenance.cli.querying import QueryRequest
 
 BAD_INPUT = 2
 
@@ -17,6 +17,14 @@ _FOLDER = click.Path(path_type=Path)
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 _tokenizer = click.option(
     "--tokenizer", help="Folder, hub id or tokenizer.json: turns texts into token ids."
+)
+_weights = click.option(
+    "--weights",
+    help="Weights of the positions: learning rates (.json), or a twin's positions and scores"
+    " (.parquet).",
+)
+_seen = click.option(
+    "--seen", multiple=True, help="Root of an order that a reference or the twin has seen."
 )
 _permutations = click.option(
     "--permutations",
@@ -111,8 +119,22 @@ def commit(folder: Path, hide_root: bool, out: Path | None, key: Path | None) ->
     multiple=True,
     help="The same kinds; a model that has not seen this order. Several are averaged.",
 )
-@click.option("--seen", multiple=True, help="Root of an order that a reference has seen.")
+@_seen
 @click.option("-n", "n", type=click.IntRange(1), help="Examples to ask; all by default.")
+@_weights
+@click.option(
+    "--design",
+    type=click.Choice(["random", "extreme"]),
+    default="random",
+    show_default=True,
+    help="Which positions to ask; extreme: where the weights are largest and smallest.",
+)
+@click.option(
+    "--stop",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    metavar="P",
+    help="Ask one by one and stop at this anytime-valid p-value; -n is then the most to ask.",
+)
 @click.option("--model-name", help="Name by which an end point knows its model.")
 @click.option(
     "--alternative",
@@ -135,11 +157,11 @@ def query(as_json: bool, **given: Any) -> None:
 
     Fix -n, the reference and all options before you look at any result.
     """
-    from provenance.cli import output, testing
+    from provenance.cli import output, querying
 
     _both_or_none(given)
-    request: QueryRequest = testing.QueryRequest(**given)
-    words, data = testing.run_query(request)
+    request: QueryRequest = querying.QueryRequest(**given)
+    words, data = querying.run_query(request)
     output.say(output.with_consequences(words), data, as_json)
 
 
@@ -186,7 +208,7 @@ def reshuffle(as_json: bool, **given: Any) -> None:
     """Test a text by re-runs of the last phase.
 
     SCORES is a JSON file: {"name": ..., "sha256": of the text, "true": score under the true
-    order, "reshuffled": [scores of the re-runs], "seeds": [of their orders], "adapted": false}.
+    order, "reshuffled": [scores of the re-runs], "seed": of their orders, "adapted": false}.
     """
     from provenance.cli import output, testing
 
@@ -195,6 +217,40 @@ def reshuffle(as_json: bool, **given: Any) -> None:
         raise click.UsageError("--evidence needs --folder, the transcript that was committed to")
     words, data = testing.run_reshuffle(testing.ReshuffleRequest(**given))
     output.say(output.with_consequences(words), data, as_json)
+
+
+@main.command()
+@click.argument("pilot", type=_FILE)
+@click.option("--folder", metavar="DIR", type=_FOLDER, required=True, help="The transcript.")
+@click.option(
+    "--p",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=1e-3,
+    show_default=True,
+    help="Wanted p-value.",
+)
+@click.option(
+    "--power",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.9,
+    show_default=True,
+    help="Probability of reaching it; 0.5 plans for the median.",
+)
+@click.option(
+    "--design", type=click.Choice(["random", "extreme"]), default="extreme", show_default=True
+)
+@_weights
+@_seen
+@_json
+def plan(as_json: bool, **given: Any) -> None:
+    """Say how many examples to ask, from PILOT: evidence of a query test, or a parquet file.
+
+    The parquet file has columns position and score (the reference's subtracted).
+    """
+    from provenance.cli import output, querying
+
+    words, data = querying.run_plan(querying.PlanRequest(**given))
+    output.say(words, data, as_json)
 
 
 @main.command()

@@ -1,7 +1,8 @@
 """From what the user calls a suspect or a reference to scores of the examples asked."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,32 +13,28 @@ from provenance.cli.inputs import load_tokenizer, rows_without_padding
 from provenance.errors import BadScores
 from provenance.evidence import Subject, subject_of_endpoint, subject_of_path
 from provenance.evidence.canonical import sha256_of
-from provenance.scorers import column_scores, sequence_scores
+from provenance.scorers import Scorer, column_scores, sequence_scores
 from provenance.store import StoredTranscript
-from provenance.transcript import Transcript
 
 COLUMN = "column:"
 TOKEN = "OPENAI_API_KEY"
 """Environment variable that holds the bearer token of an end point."""
 
 Progress = Callable[[int, int], None]
+Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Scored:
-    """Scores of the examples asked, shape (n,), and whose they are."""
+class Source:
+    """A suspect or a reference, ready to be asked.
+
+    Attributes:
+        subject: who it is.
+        ask: from row numbers of the transcript, shape (n,), to scores, shape (n,).
+    """
 
     subject: Subject
-    scores: NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Asked:
-    """The examples asked: of which transcript, which rows, and their token ids."""
-
-    transcript: StoredTranscript
-    rows: NDArray[np.int64]
-    sample: Transcript
+    ask: Callable[[Rows], NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -55,36 +52,41 @@ class Access:
     cache: Path
 
 
-def score(source: str, asked: Asked, access: Access, progress: Progress) -> Scored:
-    """Score examples.
+@contextmanager
+def source(
+    name: str, transcript: StoredTranscript, access: Access, progress: Progress
+) -> Iterator[Source]:
+    """Open what the user calls a suspect or a reference.
 
     Args:
-        source: ``column:NAME`` of the transcript's own files (losses), a parquet file with
-            columns ``row`` and ``score``, an end point's address (http...), or a model's
-            folder, GGUF file or hub id.
-        asked: the examples.
+        name: ``column:NAME`` of the transcript's own files (losses), a parquet file with columns
+            ``row`` and ``score``, an end point's address (http...), or a model's folder, GGUF
+            file or hub id.
+        transcript: whose rows will be asked.
         access: for end points.
         progress: called with rows done and all rows.
 
     Raises:
-        ProvenanceError: no such source, or scores that are missing or not finite.
+        ProvenanceError: no such source; ``ask`` raises it for scores that are missing.
     """
-    if source.startswith(COLUMN):
-        return _column(source.removeprefix(COLUMN), asked)
-    if source.startswith(("http://", "https://")):
-        return _endpoint(source, asked, access, progress)
-    if source.endswith(".parquet"):
-        return _table(Path(source), asked)
-    return _model(source, asked, progress)
+    if name.startswith(COLUMN):
+        yield _column(name.removeprefix(COLUMN), transcript)
+    elif name.startswith(("http://", "https://")):
+        with _endpoint(name, transcript, access, progress) as opened:
+            yield opened
+    elif name.endswith(".parquet"):
+        yield _table(Path(name))
+    else:
+        yield _model(name, transcript, progress)
 
 
-def _column(name: str, asked: Asked) -> Scored:
-    values = asked.transcript.columns([name], asked.rows)[name]
-    digest = sha256_of({"column": name, "transcript": asked.transcript.digest})
-    return Scored(Subject(name=name, sha256=digest, what="scores"), column_scores(values))
+def _column(name: str, transcript: StoredTranscript) -> Source:
+    digest = sha256_of({"column": name, "transcript": transcript.digest})
+    subject = Subject(name=name, sha256=digest, what="scores")
+    return Source(subject, lambda rows: column_scores(transcript.columns([name], rows)[name]))
 
 
-def _table(path: Path, asked: Asked) -> Scored:
+def _table(path: Path) -> Source:
     import pandas as pd
     import pyarrow as pa
 
@@ -94,36 +96,49 @@ def _table(path: Path, asked: Asked) -> Scored:
         raise BadScores(f"{path}: needs columns `row` and `score` ({error})") from None
     if table["row"].duplicated().any():
         raise BadScores(f"{path}: the same row has several scores; keep one each")
-    scores = table.set_index("row")["score"].reindex(asked.rows).to_numpy(float)
-    if missing := int(np.isnan(scores).sum()):
-        raise BadScores(f"{path}: {missing} of the {len(scores)} rows asked have no score in it")
-    return Scored(subject_of_path(path.stem, path), scores)
+    by_row = table.set_index("row")["score"]
+
+    def ask(rows: Rows) -> NDArray[np.float64]:
+        scores = by_row.reindex(rows).to_numpy(float)
+        if missing := int(np.isnan(scores).sum()):
+            raise BadScores(f"{path}: {missing} of the {len(scores)} rows asked have no score")
+        return np.asarray(scores, dtype=float)
+
+    return Source(subject_of_path(path.stem, path), ask)
 
 
-def _endpoint(url: str, asked: Asked, access: Access, progress: Progress) -> Scored:
+@contextmanager
+def _endpoint(
+    url: str, transcript: StoredTranscript, access: Access, progress: Progress
+) -> Iterator[Source]:
     from provenance.scorers import CompletionsScorer, Endpoint
 
     if access.model is None or access.tokenizer is None:
         raise BadScores(f"{url} is an end point: give --model-name and the --tokenizer of the ids")
+    tokenizer = load_tokenizer(access.tokenizer)
     endpoint = Endpoint(url, access.model, cache=access.cache, token=os.environ.get(TOKEN))
     try:
-        scorer = CompletionsScorer(endpoint, load_tokenizer(access.tokenizer), progress=progress)
-        scores = sequence_scores(scorer.log_probs(rows_without_padding(asked.sample)))
+        scorer = CompletionsScorer(endpoint, tokenizer, progress=progress)
+        subject = subject_of_endpoint(access.model, url, access.model)
+        yield Source(subject, _asks(scorer, transcript))
     finally:
         endpoint.close()
-    return Scored(subject_of_endpoint(access.model, url, access.model), scores)
 
 
-def _model(source: str, asked: Asked, progress: Progress) -> Scored:
+def _model(name: str, transcript: StoredTranscript, progress: Progress) -> Source:
     from provenance.scorers import TransformersScorer
 
-    scorer = TransformersScorer.load(source, progress=progress)
-    scores = sequence_scores(scorer.log_probs(rows_without_padding(asked.sample)))
-    path = Path(source)
+    scorer = TransformersScorer.load(name, progress=progress)
+    path = Path(name)
     if path.exists():
-        named = subject_of_path(path.stem, path).model_copy(update={"what": "model"})
-        return Scored(named, scores)
-    # A hub id names no weights: the digest of those that were loaded does.
-    from provenance.scorers.local import model_digest
+        subject = subject_of_path(path.stem, path).model_copy(update={"what": "model"})
+    else:
+        # A hub id names no weights: the digest of those that were loaded does.
+        subject = Subject(name=name, sha256=scorer.digest, what="model")
+    return Source(subject, _asks(scorer, transcript))
 
-    return Scored(Subject(name=source, sha256=model_digest(scorer._model), what="model"), scores)
+
+def _asks(scorer: Scorer, transcript: StoredTranscript) -> Callable[[Rows], NDArray[np.float64]]:
+    return lambda rows: sequence_scores(
+        scorer.log_probs(rows_without_padding(transcript.take(rows)))
+    )

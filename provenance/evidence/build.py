@@ -1,30 +1,36 @@
 """Making evidence: results with all that is needed to compute them again."""
 
-import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from provenance.errors import BadEvidence, BadScores
+from provenance.errors import BadEvidence
 from provenance.evidence import canonical, envelope, recompute
-from provenance.evidence.inclusion import shared_nodes
+from provenance.evidence.parts import (
+    Provable,
+    checked_commitment,
+    column,
+    covariate_models,
+    defaults_of,
+    reference_model,
+    show,
+    weights_model,
+)
 from provenance.evidence.schema import (
     Commitment,
-    Examples,
     Kind,
-    Model,
     PartitionPredicate,
     Predicate,
     QueryPredicate,
     ReshufflePredicate,
     Selection,
+    SequentialPredicate,
     Subject,
     Suspect,
-    Weights,
 )
 from provenance.evidence.software import this_software
 from provenance.evidence.subjects import subject_of_tokens
@@ -32,46 +38,18 @@ from provenance.lineage import Reference
 from provenance.ngrams import NgramIndex
 from provenance.partition import PartitionResult, overlap, partition_test
 from provenance.query import QueryFamily, QueryResult, query_family
+from provenance.ranks import Alternative
 from provenance.reshuffle import ReshuffleResult
-from provenance.transcript import PAD, Proof, Transcript, pad_rows
+from provenance.sequential import SequentialQueryTest
+from provenance.transcript import PAD, Transcript, pad_rows
 from provenance.weights import PositionWeights
 
 if TYPE_CHECKING:
     from securesystemslib.signer import CryptoSigner
 
 
-def _defaults(test: Callable[..., object], leave_out: frozenset[str]) -> dict[str, Any]:
-    """Keyword arguments of a test with their defaults: evidence must not depend on the latter."""
-    return {
-        name: parameter.default
-        for name, parameter in inspect.signature(test).parameters.items()
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY and name not in leave_out
-    }
-
-
-QUERY_DEFAULTS = _defaults(query_family, frozenset({"weights", "covariates"}))
-PARTITION_DEFAULTS = _defaults(partition_test, frozenset({"index"}))
-
-
-class Provable(Protocol):
-    """A whole transcript, in memory or stored: knows its root and proves its rows."""
-
-    @property
-    def digest(self) -> str:
-        """Hex Merkle root."""
-        ...
-
-    def __len__(self) -> int:
-        """Return the number of examples."""
-        ...
-
-    def take(self, index: NDArray[np.int64], /) -> Transcript:
-        """Return the given rows."""
-        ...
-
-    def prove(self, rows: NDArray[np.int64], /) -> list[Proof]:
-        """Return an inclusion proof a row."""
-        ...
+QUERY_DEFAULTS = defaults_of(query_family, frozenset({"weights", "covariates"}))
+PARTITION_DEFAULTS = defaults_of(partition_test, frozenset({"index"}))
 
 
 @dataclass(frozen=True)
@@ -126,12 +104,13 @@ class Evidence:
         columns = scores if isinstance(scores, Mapping) else {subjects[0].name: scores}
         if columns.keys() != by_name.keys():
             raise BadEvidence(f"scores of {sorted(columns)} but results of {sorted(by_name)}")
-        if reference is not None:
-            reference.require_untainted(transcript.take(chosen))
         given = dict(options or {})
         weights, covariates = given.pop("weights", None), given.pop("covariates", None)
+        for source in (reference, weights, *(covariates or ())):
+            if source is not None:
+                source.require_untainted(transcript.take(chosen))
         predicate = QueryPredicate(
-            commitment=_commitment(commitment, transcript),
+            commitment=checked_commitment(commitment, transcript),
             software=this_software(),
             time=now(),
             examples=examples,
@@ -139,14 +118,14 @@ class Evidence:
             suspects=[
                 Suspect(
                     subject=s,
-                    scores=_column(columns[s.name], order),
+                    scores=column(columns[s.name], order),
                     result=recompute.result_of(by_name[s.name]),
                 )
                 for s in subjects
             ],
-            reference=_reference(reference, order),
-            covariates=_covariates(covariates, order),
-            weights=_weights(weights),
+            reference=reference_model(reference, order),
+            covariates=covariate_models(covariates, order),
+            weights=weights_model(weights),
             options=canonical.plain(QUERY_DEFAULTS | given),
             holm={},
         )
@@ -154,6 +133,70 @@ class Evidence:
         for s in predicate.suspects:
             require_same(s.result, results[s.subject.name], s.subject.name)
         return cls("query", predicate.model_copy(update={"holm": adjusted}))
+
+    @classmethod
+    def of_sequential(
+        cls,
+        result: SequentialQueryTest,
+        transcript: Provable,
+        rows: ArrayLike,
+        scores: ArrayLike,
+        reference: Reference | None = None,
+        *,
+        suspect: Subject,
+        spread: float,
+        weights: PositionWeights | None = None,
+        alternative: Alternative = "later-is-likelier",
+        seed: int = 0,
+        commitment: Commitment | None = None,
+        selection: Selection | None = None,
+        disclose_tokens: bool = False,
+    ) -> "Evidence":
+        """Make evidence of an anytime-valid query test, stopped wherever it was.
+
+        Args:
+            result: the test after its last answer.
+            transcript: the whole transcript that was committed to.
+            rows: the rows asked, in the order of asking, shape (n,).
+            scores: the suspect's, in the same order, shape (n,).
+            reference: whose scores were subtracted, in the same order.
+            suspect: the subject.
+            spread: as given to the test, like the next three.
+            weights: of the positions.
+            alternative: direction.
+            seed: of the keys that break ties.
+            commitment: what was published; the root and "not published" by default.
+            selection: the draw whose first rows were asked.
+            disclose_tokens: show the token ids, not only their digests.
+
+        Raises:
+            BadEvidence: the result does not follow from rows, scores and options, or the
+                commitment is to another transcript.
+            TaintedReference: reference or weights depend on this very order.
+        """
+        chosen = np.asarray(rows, dtype=np.int64)
+        for source in (reference, weights):
+            if source is not None:
+                source.require_untainted(transcript.take(chosen))
+        examples, order = show(transcript, chosen, disclose_tokens)
+        predicate = SequentialPredicate(
+            commitment=checked_commitment(commitment, transcript),
+            software=this_software(),
+            time=now(),
+            examples=examples,
+            asked=np.argsort(order).tolist(),
+            selection=selection or Selection(method="stated", n=len(chosen)),
+            suspect=Suspect(
+                subject=suspect,
+                scores=column(scores, order),
+                result=recompute.sequential_result(result),
+            ),
+            reference=reference_model(reference, order),
+            weights=weights_model(weights),
+            options={"spread": float(spread), "alternative": alternative, "seed": seed},
+        )
+        require_same(predicate.suspect.result, recompute.sequential(predicate), suspect.name)
+        return cls("sequential", predicate)
 
     @classmethod
     def of_partition(
@@ -192,7 +235,7 @@ class Evidence:
         examples, order = show(transcript, np.arange(len(transcript)))
         counts = {w: overlap(built, text, w, n_min, n_max)[order].tolist() for w in weightings}
         predicate = PartitionPredicate(
-            commitment=_commitment(commitment, transcript),
+            commitment=checked_commitment(commitment, transcript),
             software=this_software(),
             time=now(),
             examples=examples,
@@ -220,7 +263,7 @@ class Evidence:
         *,
         suspect: Subject,
         commitment: Commitment,
-        order_seeds: Sequence[int] | None = None,
+        orders_seed: int | None = None,
         true_order_sha256: str | None = None,
         adapted: bool = False,
     ) -> "Evidence":
@@ -232,7 +275,7 @@ class Evidence:
             reshuffled_scores: scores under the m re-runs, shape (m,).
             suspect: the text.
             commitment: to the transcript whose last phase was run again.
-            order_seeds: seeds of the m orders.
+            orders_seed: from which ``reshuffled_orders`` drew the m orders.
             true_order_sha256: digest of the true order of the last phase.
             adapted: whether every candidate was first trained on the text.
 
@@ -246,7 +289,7 @@ class Evidence:
             subject=suspect,
             true_score=float(true_score),
             reshuffled_scores=np.asarray(reshuffled_scores, dtype=float).tolist(),
-            order_seeds=list(order_seeds) if order_seeds is not None else None,
+            orders_seed=orders_seed,
             true_order_sha256=true_order_sha256,
             adapted=adapted,
             result=recompute.result_of(result),
@@ -257,33 +300,6 @@ class Evidence:
     def sign(self, key: "CryptoSigner") -> envelope.SignedEvidence:
         """Return the signed envelope."""
         return envelope.sign(self.kind, self.predicate, key)
-
-
-def show(
-    transcript: Provable, rows: NDArray[np.int64], disclose_tokens: bool = False
-) -> tuple[Examples, NDArray[np.int64]]:
-    """Return the examples of some rows with their proof, and the order that sorts the rows.
-
-    Raises:
-        BadEvidence: a row twice.
-    """
-    proofs = transcript.prove(rows)
-    order = np.argsort([proof.index for proof in proofs])
-    ranked = [proofs[i] for i in order]
-    nodes = shared_nodes(ranked)
-    tokens = None
-    if disclose_tokens:
-        tokens = [row[row != PAD].tolist() for row in transcript.take(rows[order]).rows]
-    examples = Examples(
-        index=[p.index for p in ranked],
-        stratum=[p.stratum for p in ranked],
-        position=[p.position for p in ranked],
-        tokens_sha256=[p.token_digest.hex() for p in ranked],
-        size=len(transcript),
-        nodes=[node.hex() for node in nodes],
-        tokens=tokens,
-    )
-    return examples, order
 
 
 def now() -> str:
@@ -311,50 +327,3 @@ def _results(
     if len(subjects) != 1:
         raise BadEvidence("one result has one subject; give a family's result for several")
     return {subjects[0].name: result}
-
-
-def _column(scores: ArrayLike, order: NDArray[np.int64]) -> list[float]:
-    values = np.asarray(scores, dtype=float)
-    if values.shape != order.shape:
-        raise BadScores(f"{len(order)} rows but scores of shape {values.shape}")
-    return [float(v) for v in values[order]]
-
-
-def _reference(reference: Reference | None, order: NDArray[np.int64]) -> Model | None:
-    if reference is None:
-        return None
-    return Model(
-        name=reference.name,
-        scores=_column(reference.scores, order),
-        lineage=sorted(reference.lineage.digests),
-    )
-
-
-def _covariates(
-    covariates: Sequence[Reference] | None, order: NDArray[np.int64]
-) -> list[Model] | None:
-    if covariates is None:
-        return None
-    return [model for c in covariates if (model := _reference(c, order)) is not None]
-
-
-def _weights(weights: PositionWeights | None) -> Weights | None:
-    if weights is None:
-        return None
-    return Weights(
-        points=weights.points.tolist(),
-        values=weights.values.tolist(),
-        source=weights.source,
-        lineage=sorted(weights.lineage.digests),
-    )
-
-
-def _commitment(commitment: Commitment | None, transcript: Provable) -> Commitment:
-    root, size = transcript.digest, len(transcript)
-    made = commitment or Commitment(root=root, size=size, time="not published")
-    if (made.root, made.size) != (root, size):
-        raise BadEvidence(
-            f"the commitment is to {made.size} examples under root {made.root[:12]}, the"
-            f" transcript has {size} under {root[:12]}"
-        )
-    return made

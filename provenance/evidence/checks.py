@@ -1,14 +1,13 @@
 """The checks of ``verify``, one function each; a check is a sentence and whether it holds."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from provenance.evidence import canonical, recompute
+from provenance.evidence import canonical
 from provenance.evidence.commitments import opens_root, opens_seed
-from provenance.evidence.envelope import SignedEvidence, subjects_of
+from provenance.evidence.envelope import SignedEvidence
 from provenance.evidence.inclusion import root_of
 from provenance.evidence.schema import (
     Commitment,
@@ -16,23 +15,19 @@ from provenance.evidence.schema import (
     Model,
     PartitionPredicate,
     Predicate,
-    QueryPredicate,
-    ReshufflePredicate,
-    Selection,
     Subject,
     Weights,
 )
 from provenance.evidence.software import this_software
 from provenance.evidence.subjects import text_digest
 from provenance.merkle import leaf_hash
-from provenance.ngrams import NgramIndex
-from provenance.partition import overlap
+from provenance.store import StoredTranscript
 from provenance.transcript import example_leaf, token_digest
 
 if TYPE_CHECKING:
     from securesystemslib.signer import SSlibKey
 
-    from provenance.evidence.build import Provable
+    from provenance.evidence.parts import Provable
 
 Status = Literal["passed", "failed", "asserted"]
 
@@ -50,9 +45,6 @@ class Check:
     name: str
     status: Status
     sentence: str
-
-
-Step = tuple[str, Callable[[], list[Check]]]
 
 
 def passed(name: str, sentence: str) -> Check:
@@ -91,81 +83,6 @@ def signature(signed: SignedEvidence, predicate: Predicate, key: "SSlibKey | Non
     ]
 
 
-def steps(predicate: Predicate, transcript: "Provable | None") -> list[Step]:
-    """Return the checks of a predicate with their names."""
-    common: list[Step] = [
-        ("subject", lambda: [subject(s) for s in subjects_of(predicate)]),
-        ("commitment", lambda: commitment(predicate.commitment)),
-        ("software", lambda: software(predicate)),
-    ]
-    match predicate:
-        case QueryPredicate():
-            own = _query_steps(predicate, transcript)
-        case PartitionPredicate():
-            own = _partition_steps(predicate, transcript)
-        case ReshufflePredicate():
-            own = _reshuffle_steps(predicate)
-        case _:
-            own = []
-    return [*own, *common]
-
-
-def _query_steps(predicate: QueryPredicate, transcript: "Provable | None") -> list[Step]:
-    shown, root = predicate.examples, predicate.commitment
-    found: list[Step] = [
-        ("inclusion", lambda: [inclusion(shown, root)]),
-        ("tokens", lambda: tokens(shown)),
-        ("selection", lambda: selection(predicate.selection, shown, transcript)),
-        ("reference", lambda: reference(predicate.reference, root)),
-        ("covariates", lambda: covariates(predicate.covariates, root)),
-        ("weights", lambda: weights(predicate.weights, root)),
-        ("result", lambda: query_result(predicate)),
-        ("scores", lambda: [_SCORES]),
-    ]
-    if transcript is not None:
-        found.insert(0, ("transcript", lambda: [whole(transcript, root)]))
-    return found
-
-
-def _reshuffle_steps(predicate: ReshufflePredicate) -> list[Step]:
-    def result() -> list[Check]:
-        seeds = predicate.order_seeds
-        m = len(predicate.reshuffled_scores)
-        return [
-            decided(
-                "orders",
-                seeds is None or (len(seeds) == m and len(set(seeds)) == m),
-                f"{m} re-runs" + ("" if seeds is None else " in orders of distinct seeds"),
-                f"{m} re-runs do not have {m} distinct seeds",
-            ),
-            _same("result", predicate.result, recompute.reshuffle(predicate)),
-            asserted(
-                "re-runs",
-                "that the true order and the re-runs went through the same code from the same"
-                " checkpoint, and scored the text as stated, is the signer's word",
-            ),
-        ]
-
-    return [("result", result)]
-
-
-def _partition_steps(predicate: PartitionPredicate, transcript: "Provable | None") -> list[Step]:
-    shown, published = predicate.examples, predicate.commitment
-    found: list[Step] = [
-        ("inclusion", lambda: [inclusion(shown, published), all_shown(shown)]),
-        ("text", lambda: [text(predicate)]),
-        ("result", lambda: [_same("result", predicate.result, recompute.partition(predicate))]),
-    ]
-    if transcript is None:
-        told = "the counts are as the signer reports them; give the transcript to make them again"
-        return [*found, ("counts", lambda: [asserted("counts", told)])]
-    return [
-        ("transcript", lambda: [whole(transcript, published)]),
-        *found,
-        ("counts", lambda: [counts(predicate, transcript)]),
-    ]
-
-
 def all_shown(examples: Examples) -> Check:
     """Check that no example of the transcript was left out."""
     return decided(
@@ -187,33 +104,6 @@ def text(predicate: PartitionPredicate) -> Check:
         f"the {predicate.n_tokens} tokens disclosed are those of the subject's digest",
         "the text disclosed is not the one of the subject's digest",
     )
-
-
-def counts(predicate: PartitionPredicate, transcript: "Provable") -> Check:
-    """Count the n-grams of the text in the transcript again."""
-    if predicate.text is None:
-        return asserted("counts", "cannot be made again: the text is not disclosed")
-    everything = transcript.take(np.arange(len(transcript)))
-    place = [proof.index for proof in transcript.prove(np.arange(len(transcript)))]
-    index = NgramIndex.build(everything.rows, predicate.n_max)
-    again = {
-        name: overlap(index, predicate.text, name, predicate.n_min, predicate.n_max)[  # type: ignore[arg-type]
-            np.argsort(place)
-        ].tolist()
-        for name in predicate.counts
-    }
-    return decided(
-        "counts",
-        again == predicate.counts,
-        "counted again from text and transcript, and found equal",
-        "counted again from text and transcript, and found different",
-    )
-
-
-_SCORES = asserted(
-    "scores",
-    "the scores are as the signer reports them: no model was asked by this check",
-)
 
 
 _WHAT = {
@@ -265,33 +155,6 @@ def tokens(examples: Examples) -> list[Check]:
     ]
 
 
-def selection(chosen: Selection, examples: Examples, transcript: "Provable | None") -> list[Check]:
-    """Check the number of examples and, with the transcript, draw them again from the seed."""
-    n, size = len(examples.index), examples.size
-    if chosen.n != n or (chosen.method == "all" and n != size):
-        return [Check("selection", "failed", f"{chosen.n} examples were to be shown, not {n}")]
-    if (chosen.method == "uniform") != (chosen.seed is not None):
-        return [Check("selection", "failed", "a seed belongs to a uniform draw, and to no other")]
-    if chosen.method == "all":
-        return [passed("selection", "every example of the transcript was used: nothing was chosen")]
-    if chosen.seed is not None:
-        again = np.sort(uniform_rows(size, n, chosen.seed)).tolist()
-        return [
-            decided(
-                "selection",
-                again == examples.index,
-                f"the examples are those that seed {chosen.seed} draws from {size}",
-                f"the examples are not those that seed {chosen.seed} draws from {size}",
-            )
-        ]
-    return [asserted("selection", "that the examples were chosen before any score was seen")]
-
-
-def uniform_rows(size: int, n: int, seed: int) -> np.ndarray:
-    """Return n distinct row numbers in canonical order, drawn uniformly."""
-    return np.random.default_rng(seed).choice(size, n, replace=False)
-
-
 def reference(model: Model | None, commitment: Commitment) -> list[Check]:
     """Check that the reference is not declared to have seen the order under test."""
     if model is None:
@@ -325,16 +188,6 @@ def weights(fixed: Weights | None, commitment: Commitment) -> list[Check]:
         ),
         asserted("weights", "that they were fixed without the order under test"),
     ]
-
-
-def query_result(predicate: QueryPredicate) -> list[Check]:
-    """Compute every suspect's test and Holm's adjustment again."""
-    results, adjusted = recompute.query(predicate)
-    found = [
-        _same(f"result of {s.subject.name}", s.result, results[s.subject.name])
-        for s in predicate.suspects
-    ]
-    return [*found, _same("Holm", dict(predicate.holm), adjusted)]
 
 
 def commitment(published: Commitment) -> list[Check]:
@@ -384,7 +237,13 @@ def software(predicate: Predicate) -> list[Check]:
 
 
 def whole(transcript: "Provable", commitment: Commitment) -> Check:
-    """Check that the transcript disclosed is the one committed to."""
+    """Check that the transcript disclosed is the one committed to, a stored one row by row.
+
+    Raises:
+        BadTranscript: the files of a stored one do not fit its manifest.
+    """
+    if isinstance(transcript, StoredTranscript) and transcript.manifest is not None:
+        transcript.verify()
     return decided(
         "transcript",
         (transcript.digest, len(transcript)) == (commitment.root, commitment.size),
@@ -393,7 +252,8 @@ def whole(transcript: "Provable", commitment: Commitment) -> Check:
     )
 
 
-def _same(name: str, stated: dict[str, Any], found: dict[str, Any]) -> Check:
+def same(name: str, stated: dict[str, Any], found: dict[str, Any]) -> Check:
+    """Check that a stated result is the one computed again."""
     places = canonical.differences(stated, found)
     return decided(
         name,

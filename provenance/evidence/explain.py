@@ -70,7 +70,7 @@ def conclusion(predicate: Predicate) -> list[str]:
         case QueryPredicate():
             return [in_words(name, p) for name, p in predicate.holm.items()]
         case SequentialPredicate():
-            return [in_words(predicate.suspect.subject.name, predicate.suspect.result["p"])]
+            return [in_words(predicate.suspect.subject.name, predicate.suspect.result["p_anytime"])]
         case PartitionPredicate():
             return [in_words(predicate.subject.name, min(predicate.result["adjusted"].values()))]
         case ReshufflePredicate():
@@ -83,7 +83,7 @@ def in_words(name: str, p: float) -> str:
 
     Args:
         name: of the suspect.
-        p: exact p-value, of a family after Holm.
+        p: exact p-value, of a family after Holm; or anytime-valid p-value.
     """
     often = f"under a share of at most {p:.3g} of all orders"
     strength = (

@@ -14,12 +14,14 @@ from provenance.evidence.schema import (
     PartitionPredicate,
     QueryPredicate,
     ReshufflePredicate,
+    SequentialPredicate,
     Weights,
 )
 from provenance.lineage import Lineage, Reference
 from provenance.partition import counts_test
 from provenance.query import query_family
 from provenance.reshuffle import reshuffle_test
+from provenance.sequential import SequentialQueryTest
 from provenance.transcript import Transcript
 from provenance.weights import PositionWeights
 
@@ -66,6 +68,29 @@ def query(predicate: QueryPredicate) -> tuple[dict[str, dict[str, Any]], dict[st
     )
     results = {name: result_of(result) for name, result in family.results.items()}
     return results, family.family.adjusted
+
+
+def sequential(predicate: SequentialPredicate) -> dict[str, Any]:
+    """Return what an anytime-valid test says of the answers on file, in the order of asking."""
+    weights = weights_of(predicate.weights) if predicate.weights else None
+    test = SequentialQueryTest(weights=weights, **predicate.options)
+    shown, reference = predicate.examples, predicate.reference
+    for i in predicate.asked:
+        test.update(
+            shown.position[i],
+            predicate.suspect.scores[i],
+            reference.scores[i] if reference else 0.0,
+            stratum=shown.stratum[i],
+        )
+    return sequential_result(test)
+
+
+def sequential_result(test: SequentialQueryTest) -> dict[str, Any]:
+    """Return the state of an anytime-valid test as plain values.
+
+    Its p-value is no ratio of whole numbers, so that it is held to the tolerance, not to the bit.
+    """
+    return {"p_anytime": test.p, "n": test.n, "log_e": test.log_e, "largest_log_e": test.largest}
 
 
 def reshuffle(predicate: ReshufflePredicate) -> dict[str, Any]:

@@ -61,9 +61,16 @@ class Commitment(Strict):
 
 
 class Selection(Strict):
-    """How the examples were chosen: a seeded uniform draw can be drawn again by anyone."""
+    """How the examples were chosen: a seeded choice can be made again by anyone.
 
-    method: Literal["uniform", "all", "stated"]
+    Attributes:
+        method: ``uniform``; ``all``; ``extreme`` of ``provenance.planning``; or ``stated``, which
+            nobody can repeat.
+        n: how many were chosen.
+        seed: of the choice.
+    """
+
+    method: Literal["uniform", "all", "extreme", "stated"]
     n: Count
     seed: Count | None = None
 
@@ -163,10 +170,21 @@ class QueryPredicate(Predicate):
 
 
 class SequentialPredicate(Predicate):
-    """Evidence of an anytime-valid query test: the examples' places in the order of asking."""
+    """Evidence of an anytime-valid query test of one suspect.
+
+    Attributes:
+        examples: those asked.
+        asked: their numbers in ``examples`` in the order of asking.
+        selection: the draw whose first examples were asked.
+        suspect: subject, scores and result.
+        reference: whose scores were subtracted.
+        weights: of the positions.
+        options: of ``SequentialQueryTest``.
+    """
 
     examples: Examples
     asked: list[Count]
+    selection: Selection
     suspect: Suspect
     reference: Model | None
     weights: Weights | None
@@ -200,12 +218,22 @@ class PartitionPredicate(Predicate):
 
 
 class ReshufflePredicate(Predicate):
-    """Evidence of a reshuffle test: the scores under the true order and the re-runs."""
+    """Evidence of a reshuffle test.
+
+    Attributes:
+        subject: the text.
+        true_score: its score under the re-run in the true order.
+        reshuffled_scores: its scores under the m re-runs in other orders.
+        orders_seed: from which ``reshuffled_orders`` drew them.
+        true_order_sha256: digest of the true order of the phase.
+        adapted: whether every re-run was first trained on the text.
+        result: of the test.
+    """
 
     subject: Subject
     true_score: Finite
     reshuffled_scores: list[Finite]
-    order_seeds: list[int] | None
+    orders_seed: Count | None
     true_order_sha256: Hex32 | None
     adapted: bool
     result: dict[str, Any]

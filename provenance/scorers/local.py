@@ -165,8 +165,13 @@ class TransformersScorer:
                 f"a row needs {longest - 1} positions, the model has {limit}: use a window"
             )
 
+    @property
+    def digest(self) -> str:
+        """Hex sha256 over class, config and weights of the model."""
+        return model_digest(self._model)
+
     def _identity(self) -> str:
-        return f"{model_digest(self._model)}:{self._window.prefix}:{self._window.next}"
+        return f"{self.digest}:{self._window.prefix}:{self._window.next}"
 
 
 def model_digest(model: PreTrainedModel) -> str:
