@@ -117,12 +117,6 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     ).reset_index()
 
 
-def markdown(table: pd.DataFrame) -> str:
-    """Return a data frame as a Markdown table."""
-    lines = [list(table.columns), ["---"] * len(table.columns), *table.to_numpy().tolist()]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
-
-
 def page(table: pd.DataFrame, own: Alice, scale: str, seconds: float) -> str:
     """Return the whole document."""
     parameters = sum(p.numel() for p in own.model.parameters())
@@ -144,14 +138,14 @@ suspects of one Alice, flagged at {LEVEL}. Percentages are shares of the example
 Medians are over Alices; "worst" is the largest of them. Siblings trained on the same data in
 another order are innocent: what is flagged there is a false positive.
 
-{markdown(summary(table))}
+{summary(table).to_markdown(index=False, disable_numparse=True)}
 
 The innocent siblings of one Alice are few and their p-values depend on each other, so that they do
 not calibrate the test; the test suite does that with 1,000 null replicates.
 
 ## Every suspect
 
-{markdown(table.round(4))}
+{table.round(4).to_markdown(index=False)}
 """
 
 
@@ -171,7 +165,7 @@ def main() -> None:
     with tqdm(total=10 * ALICES, desc="derivatives") as bar:
         table = pd.concat([table_of(alices, i, bar.update) for i in range(ALICES)])
     text = page(table, alices[0], scale, time.perf_counter() - begun)
-    print(markdown(summary(table)))
+    print(summary(table).to_markdown(index=False, disable_numparse=True))
     if options.out:
         options.out.write_text(text, encoding="utf-8")
 
