@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from provenance.cli import main
+from provenance.evidence import SignedEvidence
 from provenance.evidence.commitments import seed_hash
+from provenance.evidence.schema import QueryPredicate
 from provenance.store import StoredTranscript
 
 N, VOCABULARY = 120, 40
@@ -341,11 +343,20 @@ def test_plan_from_a_pilot(home: Path, tmp_path: Path) -> None:
     )
     assert 20 <= data["n"] <= N
     assert data["permutations"] == 9_999
-    from provenance.evidence import SignedEvidence
-
-    predicate: Any = SignedEvidence.load(tmp_path / "pilot.json").read()[1]
-    score = np.array(predicate.suspects[0].scores) - np.array(predicate.reference.scores)
-    table = pd.DataFrame({"position": predicate.examples.position, "score": score})
+    good(
+        "query", home / "run", "--suspect", home / "bob.parquet", "-n", 60, "--design", "extreme",
+        "--leave-out", tmp_path / "pilot.json", "--permutations", 99, "--evidence",
+        tmp_path / "test.json", "--key", home / "key.pem",
+    )  # fmt: skip
+    test, pilot = (
+        cast(QueryPredicate, SignedEvidence.load(tmp_path / name).read()[1])
+        for name in ("test.json", "pilot.json")
+    )
+    assert len(test.examples.index) == 60
+    assert not set(test.examples.index) & set(pilot.examples.index)
+    assert pilot.reference is not None
+    score = np.array(pilot.suspects[0].scores) - np.array(pilot.reference.scores)
+    table = pd.DataFrame({"position": pilot.examples.position, "score": score})
     table.to_parquet(tmp_path / "pilot.parquet")
     same = good("plan", tmp_path / "pilot.parquet", "--folder", home / "run", "--p", 1e-4, "--json")
     assert json.loads(same.stdout) == data
@@ -406,8 +417,17 @@ def test_models_in_folders_are_scored(home: Path, models: Path, tmp_path: Path) 
         home / "key.pem", "--disclose-tokens",
     )  # fmt: skip
     good("verify", tmp_path / "e.json", "--key", home / "key.pem.pub")
-    from provenance.evidence import SignedEvidence
-
+    good(
+        "query", home / "run", "--suspect", home / "bob.parquet", "-n", 60, "--design", "extreme",
+        "--leave-out", tmp_path / "pilot.json", "--permutations", 99, "--evidence",
+        tmp_path / "test.json", "--key", home / "key.pem",
+    )  # fmt: skip
+    test, pilot = (
+        cast(QueryPredicate, SignedEvidence.load(tmp_path / name).read()[1])
+        for name in ("test.json", "pilot.json")
+    )
+    assert len(test.examples.index) == 60
+    assert not set(test.examples.index) & set(pilot.examples.index)
     predicate: Any = SignedEvidence.load(tmp_path / "e.json").read()[1]
     model = AutoModelForCausalLM.from_pretrained(models / "eve")
     shown = zip(predicate.examples.tokens, predicate.suspects[0].scores, strict=True)

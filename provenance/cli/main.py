@@ -135,6 +135,12 @@ def commit(folder: Path, hide_root: bool, out: Path | None, key: Path | None) ->
     metavar="P",
     help="Ask one by one and stop at this anytime-valid p-value; -n is then the most to ask.",
 )
+@click.option(
+    "--leave-out",
+    metavar="PILOT",
+    type=_FILE,
+    help="Evidence of a pilot; ask none of its examples.",
+)
 @click.option("--model-name", help="Name by which an end point knows its model.")
 @click.option(
     "--alternative",

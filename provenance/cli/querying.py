@@ -49,6 +49,7 @@ class QueryRequest(Signing):
     seed: int
     weights: str | None
     design: Design
+    leave_out: Path | None
     stop: float | None
     disclose_tokens: bool
     open_seed: bool
@@ -132,8 +133,10 @@ def _at_once(request: QueryRequest, asking: _Asking) -> Answer:
 
 def _one_by_one(request: QueryRequest, asking: _Asking, level: float) -> Answer:
     """Ask in random order until the evidence reaches the level, or the examples end."""
-    if len(asking.suspects) != 1 or request.design != "random":
-        raise ProvenanceError("--stop asks one suspect in random order: no second one, no --design")
+    if len(asking.suspects) != 1 or request.design != "random" or request.leave_out:
+        raise ProvenanceError(
+            "--stop asks one suspect in random order: no second one, no --design, no --leave-out"
+        )
     whole, subject = asking.transcript, asking.suspects[0].subject
     most = request.n or len(whole)
     if most > len(whole):
@@ -199,18 +202,35 @@ def _answers(asking: _Asking, rows: Rows) -> Iterator[_Answer]:
 
 
 def _choose(request: QueryRequest, asking: _Asking) -> tuple[Rows, Selection]:
-    transcript, n, seed = asking.transcript, request.n, request.seed
-    if n is None:
+    transcript, n, seed, pilot = asking.transcript, request.n, request.seed, request.leave_out
+    if n is None and pilot is None:
         return np.arange(len(transcript)), Selection(method="all", n=len(transcript))
-    if request.design == "random":
+    if request.design == "random" and n is not None and pilot is None:
         return transcript.sample_rows(n, seed), _drawn(transcript, n, seed, n)
+    asked = _rows_of_pilot(pilot, transcript) if pilot else np.array([], np.int64)
     everything = transcript.read()
+    n = n or len(transcript) - len(asked)
     rows = choose_positions(
-        everything.positions, n, asking.weights, strata=everything.strata, seed=seed
+        everything.positions,
+        n,
+        asking.weights,
+        design=request.design,
+        strata=everything.strata,
+        leave_out=asked,
+        seed=seed,
     )
-    if transcript.manifest is None:
+    if transcript.manifest is None or pilot is not None:
         return rows, Selection(method="stated", n=n)
     return rows, Selection(method="extreme", n=n, seed=seed)
+
+
+def _rows_of_pilot(path: Path, transcript: StoredTranscript) -> Rows:
+    if transcript.manifest is None:
+        raise ProvenanceError(
+            "--leave-out needs a transcript with a manifest: import it with"
+            " `stemma provenance record --published-layout`"
+        )
+    return np.array(_pilot_predicate(path, transcript).examples.index)
 
 
 def _drawn(transcript: StoredTranscript, n: int, seed: int, asked: int) -> Selection:
@@ -266,7 +286,7 @@ def run_plan(request: PlanRequest) -> Answer:
     )
     words = [
         plan.summary(),
-        "  leave the pilot's examples out of the test, or use --stop, which may count them",
+        "  leave the pilot's examples out (--leave-out), or use --stop, which may count them",
     ]
     return words, canonical.plain(plan)
 
@@ -282,12 +302,17 @@ def _pilot(path: Path, transcript: StoredTranscript) -> tuple[Floats, Floats]:
     if path.suffix == ".parquet":
         positions, scores = columns(path, ("position", "score"))
         return np.array(positions), np.array(scores)
+    predicate = _pilot_predicate(path, transcript)
+    asked = np.array(predicate.suspects[0].scores)
+    if predicate.reference is not None:
+        asked = asked - np.array(predicate.reference.scores)
+    return np.array(predicate.examples.position, dtype=float), asked
+
+
+def _pilot_predicate(path: Path, transcript: StoredTranscript) -> QueryPredicate:
     predicate = SignedEvidence.load(path).read()[1]
     if not isinstance(predicate, QueryPredicate) or len(predicate.suspects) != 1:
         raise ProvenanceError(f"{path}: a pilot is evidence of a query test of one suspect")
     if predicate.commitment.root != transcript.digest:
         raise ProvenanceError(f"{path} is about another transcript")
-    asked = np.array(predicate.suspects[0].scores)
-    if predicate.reference is not None:
-        asked = asked - np.array(predicate.reference.scores)
-    return np.array(predicate.examples.position, dtype=float), asked
+    return predicate
