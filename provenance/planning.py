@@ -14,7 +14,7 @@ counts the pilot, or that goes on until p is small enough, must be the anytime-v
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -34,7 +34,7 @@ def choose_positions(
     n: int,
     weights: PositionWeights | None = None,
     *,
-    design: Design = "extreme",
+    design: Design = "random",
     strata: ArrayLike | None = None,
     leave_out: ArrayLike = (),
     seed: int = 0,
@@ -43,8 +43,10 @@ def choose_positions(
 
     ``extreme`` takes the positions of the largest and the smallest weights, as many of each as
     make the sum of squared deviations of the weights largest: that sum is what the test's expected
-    z grows with. It trusts the shape of the curve; ``random`` does not. Strata are served in
-    proportion to their sizes, as permutations stay within.
+    z grows with. It trusts the shape of the curve, so that it needs weights: with the linear rank
+    it would ask the very first and the very last examples, which are what real memory curves are
+    least linear at. ``random`` trusts nothing. Strata are served in proportion to their sizes, as
+    permutations stay within.
 
     Args:
         positions: of all rows, shape (N,).
@@ -57,15 +59,14 @@ def choose_positions(
 
     Raises:
         TooFewExamples: n < 20, or fewer than n rows to choose from.
-        ProvenanceError: an unknown design.
+        ProvenanceError: an unknown design, or ``extreme`` without weights.
     """
+    _check_design(design, weights)
     where = np.asarray(positions)
     stages = np.zeros(len(where), np.int64) if strata is None else np.asarray(strata)
     rows = np.setdiff1d(np.arange(len(where)), np.asarray(leave_out, dtype=np.int64))
     if not MIN_EXAMPLES <= n <= len(rows):
         raise TooFewExamples(f"cannot ask {n} of {len(rows)} examples; at least {MIN_EXAMPLES}")
-    if design not in ("random", "extreme"):
-        raise ProvenanceError(f"design is `random` or `extreme`, not {design!r}")
     rng = np.random.default_rng(seed)
     # Neither the rows' order nor their content may decide between equal weights: the key is drawn
     # in the order of positions.
@@ -127,7 +128,7 @@ def plan_queries(
     *,
     alpha: float = 1e-3,
     power: float = 0.9,
-    design: Design = "extreme",
+    design: Design = "random",
 ) -> Plan:
     """Return how many positions to ask for p <= alpha with the wanted power.
 
@@ -149,8 +150,10 @@ def plan_queries(
     Raises:
         TooFewExamples: a pilot of fewer than 20.
         BadScores: scores that are not finite or constant, weights that are constant.
-        ProvenanceError: no positive effect in the pilot, or too few positions for it.
+        ProvenanceError: no positive effect in the pilot, too few positions for it, or a design as
+            ``choose_positions`` refuses it.
     """
+    _check_design(design, weights)
     if not (0 < alpha < 1 and 0 < power < 1):
         raise ProvenanceError("alpha and power lie between 0 and 1")
     every, pilot = _values(positions, weights), _values(pilot_positions, weights)
@@ -178,6 +181,16 @@ def plan_queries(
         design=design,
         permutations=math.ceil(1 / alpha) - 1,
     )
+
+
+def _check_design(design: Design, weights: PositionWeights | None) -> None:
+    if design not in get_args(Design):
+        raise ProvenanceError(f"design is one of {get_args(Design)}, not {design!r}")
+    if design == "extreme" and weights is None:
+        raise ProvenanceError(
+            "the extreme design trusts the shape of the memory curve: give weights, from the"
+            " schedule or from a twin run, or ask random positions"
+        )
 
 
 def _values(positions: ArrayLike, weights: PositionWeights | None) -> Array:

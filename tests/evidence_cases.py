@@ -122,7 +122,7 @@ def weighted_case(folder: Path) -> Case:
     whole = pv.Transcript.of(
         *(a[np.argsort(whole.positions)] for a in (whole.rows, whole.positions))
     )
-    rows = pv.choose_positions(whole.positions, 50, weights, seed=4)
+    rows = pv.choose_positions(whole.positions, 50, weights, design="extreme", seed=4)
     covariate = pv.Reference(rng.normal(0, 3, 50), name="length")
     scores = 20 * weights.at(whole.positions[rows]) + covariate.scores + rng.normal(0, 1, 50)
     options = OPTIONS | {"weights": weights, "covariates": [covariate], "stop_after": 30}

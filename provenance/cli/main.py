@@ -127,7 +127,7 @@ def commit(folder: Path, hide_root: bool, out: Path | None, key: Path | None) ->
     type=click.Choice(["random", "extreme"]),
     default="random",
     show_default=True,
-    help="Which positions to ask; extreme: where the weights are largest and smallest.",
+    help="Which positions to ask; extreme: where --weights are largest and smallest.",
 )
 @click.option(
     "--stop",
@@ -243,7 +243,11 @@ def reshuffle(as_json: bool, **given: Any) -> None:
     help="Probability of reaching it; 0.5 plans for the median.",
 )
 @click.option(
-    "--design", type=click.Choice(["random", "extreme"]), default="extreme", show_default=True
+    "--design",
+    type=click.Choice(["random", "extreme"]),
+    default="random",
+    show_default=True,
+    help="Of the positions to ask; extreme needs --weights.",
 )
 @_weights
 @_seen

@@ -187,6 +187,7 @@ def extreme_leaves(transcript: "Provable", n: int, fixed: Weights | None, seed: 
         everything.positions,
         n,
         recompute.weights_of(fixed) if fixed else None,
+        design="extreme",
         strata=everything.strata,
         seed=seed,
     )
