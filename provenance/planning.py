@@ -68,12 +68,11 @@ def choose_positions(
     if not MIN_EXAMPLES <= n <= len(rows):
         raise TooFewExamples(f"cannot ask {n} of {len(rows)} examples; at least {MIN_EXAMPLES}")
     rng = np.random.default_rng(seed)
-    # Neither the rows' order nor their content may decide between equal weights: the key is drawn
-    # in the order of positions.
+    # In the order of positions, so that neither the rows' order nor their content decides.
     rows = rows[np.lexsort((rng.random(len(rows)), where[rows], stages[rows]))]
     if design == "random":
         return np.sort(rng.choice(rows, n, replace=False))
-    rows = rows[np.argsort(_values(where[rows], weights), kind="stable")]
+    rows = rows[np.lexsort((rng.random(len(rows)), _values(where[rows], weights)))]
     labels, sizes = np.unique(stages[rows], return_counts=True)
     chosen = []
     for label, share in zip(labels, _shares(sizes, n), strict=True):
