@@ -1,7 +1,9 @@
 """Speed of scoring: ours, the authors' way, lm-eval, and the bare forward pass.
 
-All sides score the same real sequences of 16 to 256 tokens with SmolLM2-135M in fp32, in one run.
-The sequences are scored in rounds, each side once a round, in an order that changes.
+All sides score the same real sequences of 16 to 256 tokens with SmolLM2-135M in fp32, in one run:
+blocks between blank lines as the text has them (``blocks``), or text cut to lengths that are
+uniform (``uniform``). The sequences are scored in rounds, each side once a round, in an order that
+changes.
 
 - ours: TransformersScorer.
 - authors: as the perplexity metric of `evaluate` describes it, which their code calls: batches of
@@ -11,13 +13,13 @@ The sequences are scored in rounds, each side once a round, in an order that cha
 - bare model, bare backbone: forward pass of ours' batches, with and without the LM head, nothing
   computed from the result.
 
-Run: OMP_NUM_THREADS=1 python benchmarks/scoring.py [sequences] [rounds]
+Run: OMP_NUM_THREADS=1 python benchmarks/scoring.py [--lengths blocks] [sequences] [rounds]
 """
 
+import argparse
 import importlib.util
 import os
 import platform
-import sys
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -48,20 +50,34 @@ class Clock(NamedTuple):
     cpu: float
 
 
-def sequences(tokenizer: Any, count: int) -> Rows:
-    """Cut real text into sequences whose lengths are uniform on 16 ... 256."""
+def sequences(tokenizer: Any, count: int, lengths: str) -> Rows:
+    """Return the first ``count`` sequences of the standard library's text, documents in turn."""
+    pieces = _blocks if lengths == "blocks" else _cuts
     generator = np.random.default_rng(0)
     rows: Rows = []
     for text in documents("python-stdlib"):
-        ids = np.array(tokenizer(text[:8_000], verbose=False)["input_ids"], dtype=np.int64)
-        lengths = generator.integers(SHORTEST, LONGEST + 1, PIECES)
-        ends = np.cumsum(lengths)
-        rows += [
-            ids[end - n : end] for end, n in zip(ends, lengths, strict=True) if end <= len(ids)
-        ]
+        rows += pieces(tokenizer, text[:8_000], generator)
         if len(rows) >= count:
             return rows[:count]
     raise SystemExit(f"only {len(rows)} sequences in the text")
+
+
+def _cuts(tokenizer: Any, text: str, generator: np.random.Generator) -> Rows:
+    """Cut text into sequences whose lengths are uniform on 16 ... 256."""
+    ids = np.array(tokenizer(text, verbose=False)["input_ids"], dtype=np.int64)
+    lengths = generator.integers(SHORTEST, LONGEST + 1, PIECES)
+    ends = np.cumsum(lengths)
+    return [ids[end - n : end] for end, n in zip(ends, lengths, strict=True) if end <= len(ids)]
+
+
+def _blocks(tokenizer: Any, text: str, generator: np.random.Generator) -> Rows:
+    """Return blocks between blank lines that have 16 to 256 tokens, four by chance."""
+    found = [
+        np.array(tokenizer(block, verbose=False)["input_ids"], dtype=np.int64)
+        for block in text.split("\n\n")
+    ]
+    fit = [ids for ids in found if SHORTEST <= len(ids) <= LONGEST]
+    return [fit[i] for i in generator.permutation(len(fit))[:PIECES]]
 
 
 def padded(rows: Rows) -> tuple[torch.Tensor, torch.Tensor]:
@@ -151,10 +167,15 @@ def report(clocks: dict[str, list[Clock]], tokens: int) -> None:
         )
 
 
-def main(count: int, rounds: int) -> None:
+def main() -> None:
     """Print one table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("sequences", type=int, nargs="?", default=2_000)
+    parser.add_argument("rounds", type=int, nargs="?", default=4)
+    parser.add_argument("--lengths", choices=["uniform", "blocks"], default="blocks")
+    args = parser.parse_args()
     model, tokenizer = smollm2()
-    rows = sequences(tokenizer, count)
+    rows = sequences(tokenizer, args.sequences, args.lengths)
     tokens = sum(len(row) for row in rows)
     scorer = TransformersScorer(model)
     sides: dict[str, Side] = {
@@ -166,14 +187,14 @@ def main(count: int, rounds: int) -> None:
     if importlib.util.find_spec("lm_eval"):
         sides["lm-eval"] = lm_eval(model, tokenizer)
     scorer.log_probs(rows[:4])  # warm
-    clocks = measure(sides, rows, rounds)
+    clocks = measure(sides, rows, args.rounds)
     print(
-        f"{count} sequences, {tokens} tokens, SmolLM2-135M fp32, {torch.get_num_threads()}"
-        f" thread(s), {os.cpu_count()} cores, {platform.machine()}, torch {torch.__version__}"
+        f"{len(rows)} sequences ({args.lengths}), {tokens} tokens, SmolLM2-135M fp32,"
+        f" {torch.get_num_threads()} thread(s), {os.cpu_count()} cores, {platform.machine()},"
+        f" torch {torch.__version__}"
     )
     report(clocks, tokens)
 
 
 if __name__ == "__main__":
-    arguments = [int(argument) for argument in sys.argv[1:]]
-    main(*(arguments + [2_000, 4][len(arguments) :]))
+    main()

@@ -59,7 +59,8 @@ class QueryResult:
 
     Attributes:
         test: the rank test (rho, exact p, asymptotic and certified p, interval, n, m, seed).
-        transcript: digest of the transcript, None if only positions were given.
+        transcript: root of the transcript that the examples are of, None if only positions were
+            given.
         reference: name of the reference model, None without one.
         adjustment: how the reference's scores were taken out.
         n_tokens: tokens scored, None if only positions were given.
@@ -156,7 +157,7 @@ def query_family(
     Options and errors are those of ``query_test``; ``suspects`` maps names to scores (n,).
     """
     whole = transcript if isinstance(transcript, Transcript) else None
-    table = np.column_stack([np.asarray(s, dtype=float) for s in suspects.values()])
+    table = _table(suspects)
     columns: NDArray[np.float64] | None = None
     names: tuple[str, ...] = ()
     if covariates is not None:
@@ -183,7 +184,7 @@ def query_family(
     results = {
         name: QueryResult(
             test=test,
-            transcript=whole.digest if whole else None,
+            transcript=(whole.origin or whole.digest) if whole else None,
             reference=_name(reference),
             adjustment=adjustment,
             n_tokens=whole.n_tokens if whole else None,
@@ -199,7 +200,23 @@ def _order(transcript: Transcript | ArrayLike) -> tuple[NDArray[np.int64], NDArr
     if isinstance(transcript, Transcript):
         return transcript.positions, transcript.strata
     positions = np.asarray(transcript)
+    if positions.ndim != 1 or positions.dtype.kind not in "iuf":
+        raise BadScores(
+            f"positions must be one number an example, got {positions.dtype} of shape"
+            f" {positions.shape}"
+        )
     return positions, np.zeros(len(positions), np.int64)
+
+
+def _table(suspects: Mapping[str, ArrayLike]) -> NDArray[np.float64]:
+    """Return the scores of all suspects, shape (n, suspects)."""
+    columns = [np.asarray(scores, dtype=float) for scores in suspects.values()]
+    if not columns or len({c.shape for c in columns}) != 1 or columns[0].ndim != 1:
+        shapes = ", ".join(str(c.shape) for c in columns) or "none"
+        raise BadScores(
+            f"every suspect needs one score an example, at least one suspect; shapes: {shapes}"
+        )
+    return np.column_stack(columns)
 
 
 def _name(reference: Reference | ArrayLike | None) -> str | None:
