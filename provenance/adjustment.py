@@ -16,6 +16,7 @@ Covariates = Sequence[Reference | ArrayLike] | Array
 SPARE = 20
 """A regression needs at least this many examples more than it has coefficients."""
 
+_ROUNDING = 1e-12  # a rest smaller than this share of the scores is no rest
 _DEGREE = 4  # of the polynomial adjustment, as in the paper's distillation script
 
 
@@ -44,14 +45,14 @@ def adjusted(
 
     Raises:
         BadScores: NaN or infinite values, lengths that differ, a constant reference to regress on,
-            an unknown adjustment.
+            predictors that leave nothing of a suspect's scores, an unknown adjustment.
         TooFewExamples: fewer than 20 examples more than coefficients.
     """
     if how not in get_args(Adjustment):
         raise BadScores(f"adjustment is one of {get_args(Adjustment)}, not {how!r}")
     n = len(table)
-    for name, values in (("reference", reference), ("covariates", covariates)):
-        if values is not None and len(values) != n:
+    for name, values, ndim in (("reference", reference, 1), ("covariates", covariates, 2)):
+        if values is not None and (values.ndim != ndim or len(values) != n):
             raise BadScores(f"{n} suspect scores but {name} of shape {values.shape}")
         if values is not None and not np.isfinite(values).all():
             raise BadScores(f"{name} hold NaN or infinite values: leave those examples out")
@@ -116,4 +117,6 @@ def _residuals(table: Array, columns: Array) -> Array:
     residuals: Array = np.empty_like(y)
     # Row by row in one way, so that equal examples keep equal residuals.
     residuals[order] = y - (x[:, :, None] * beta).sum(axis=1)
+    if (np.ptp(residuals, axis=0) <= _ROUNDING * np.ptp(y, axis=0)).any():
+        raise BadScores("reference and covariates explain the scores to the last digit: no rest")
     return residuals

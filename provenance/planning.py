@@ -59,6 +59,7 @@ def choose_positions(
 
     Raises:
         TooFewExamples: n < 20, or fewer than n rows to choose from.
+        BadScores: positions that are not finite.
         ProvenanceError: an unknown design, or ``extreme`` without weights.
     """
     _check_design(design, weights)
@@ -67,6 +68,8 @@ def choose_positions(
     rows = np.setdiff1d(np.arange(len(where)), np.asarray(leave_out, dtype=np.int64))
     if not MIN_EXAMPLES <= n <= len(rows):
         raise TooFewExamples(f"cannot ask {n} of {len(rows)} examples; at least {MIN_EXAMPLES}")
+    if not np.isfinite(where).all():
+        raise BadScores("positions hold NaN or infinite values")
     rng = np.random.default_rng(seed)
     # In the order of positions, so that neither the rows' order nor their content decides.
     rows = rows[np.lexsort((rng.random(len(rows)), where[rows], stages[rows]))]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
 from provenance.errors import BadScores, ProvenanceError, TooFewExamples
@@ -87,6 +88,7 @@ class _Ordered(NamedTuple):
         x: ranks of the positions, or their weights, centred within strata, shape (n,).
         y: rank scores, centred within strata, shape (n, suspects).
         unit: standard deviation of x @ y over permutations, shape (suspects,).
+        varies: whether places and scores both vary within one stratum at least, (suspects,).
     """
 
     place: Array
@@ -96,6 +98,7 @@ class _Ordered(NamedTuple):
     x: Array
     y: Array
     unit: Array
+    varies: NDArray[np.bool_]
 
     @classmethod
     def of(
@@ -118,7 +121,9 @@ class _Ordered(NamedTuple):
             ranks = stats.norm.ppf(ranks / (len(ranks) + 1))
         x = _centred(along[:, None], starts, sizes)[:, 0]
         y = _centred(ranks, starts, sizes)
-        return cls(place, values, starts, sizes, x, y, _unit(x, y, starts, sizes))
+        moves = (_spans(place, starts)[:, None] > 0) & (_spans(values, starts) > 0)
+        varies = np.asarray(moves.any(axis=0))
+        return cls(place, values, starts, sizes, x, y, _unit(x, y, starts, sizes), varies)
 
 
 def rank_tests(
@@ -152,17 +157,22 @@ def rank_tests(
 
     Raises:
         TooFewExamples: n < 20.
-        BadScores: NaN, infinite or constant scores or weights, or shapes that do not fit.
+        BadScores: NaN, infinite or constant scores, positions or weights (also constant within
+            every stratum), or shapes that do not fit.
         ProvenanceError: ``permutations`` or ``stop_after`` below 1, unknown ``rank_scores`` or
             ``alternative``.
     """
-    if permutations < 1 or (stop_after is not None and stop_after < 1):
-        raise ProvenanceError("permutations and stop_after must be at least 1")
+    if permutations < 1 or (stop_after is not None and stop_after < 1) or resamples < 0:
+        raise ProvenanceError(
+            "permutations and stop_after must be at least 1, resamples not negative"
+        )
     if rank_scores not in get_args(RankScores):
         raise ProvenanceError(f"rank_scores is one of {get_args(RankScores)}, not {rank_scores!r}")
     if alternative not in _SIGN:
         raise ProvenanceError(f"alternative is one of {tuple(_SIGN)}, not {alternative!r}")
     data = _Ordered.of(positions, scores, strata, weights, rank_scores)
+    if not data.varies.all():
+        raise BadScores("scores or positions are constant within every stratum: nothing to permute")
     sign = _SIGN[alternative]
     found = count_exceeding(
         data.x,
@@ -177,8 +187,7 @@ def rank_tests(
     freedom = len(data.x) - len(data.starts)
     results = []
     for j, column in enumerate(data.y.T):
-        unit = data.unit[j] * np.sqrt(freedom)
-        rho = float(data.x @ column / unit) if unit > 0 else 0.0
+        rho = float(data.x @ column / (data.unit[j] * np.sqrt(freedom)))
         low, high = _bootstrap(data.x, column, resamples, seed)
         results.append(
             RankTest(
@@ -239,6 +248,8 @@ def _check(positions: Ints, scores: Array, strata: Ints, weights: Array | None) 
             f"{bad} examples have NaN or infinite scores; leave them out for every model before"
             " looking at any result"
         )
+    if not np.isfinite(positions).all():
+        raise BadScores("positions hold NaN or infinite values")
     if (np.ptp(scores, axis=0) == 0).any() or np.ptp(positions) == 0:
         raise BadScores("constant scores or positions cannot be ranked")
     if weights is None:
@@ -252,6 +263,10 @@ def _check(positions: Ints, scores: Array, strata: Ints, weights: Array | None) 
 def _centred(a: Array, starts: Ints, sizes: Ints) -> Array:
     means = np.add.reduceat(a, starts, axis=0) / sizes[:, None]
     return np.asarray(a - np.repeat(means, sizes, axis=0))
+
+
+def _spans(a: Array, starts: Ints) -> Array:
+    return np.asarray(np.maximum.reduceat(a, starts) - np.minimum.reduceat(a, starts))
 
 
 def _unit(x: Array, y: Array, starts: Ints, sizes: Ints) -> Array:

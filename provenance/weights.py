@@ -53,6 +53,18 @@ class PositionWeights:
     source: str
     lineage: Lineage = field(default_factory=Lineage)
 
+    def __post_init__(self) -> None:
+        """Raise BadScores unless points increase and each has a finite weight."""
+        fits = self.points.ndim == 1 and self.points.shape == self.values.shape
+        if not fits or len(self.points) == 0:
+            raise BadScores(
+                f"{self.points.shape} points but values of shape {self.values.shape}: one each"
+            )
+        if not (np.isfinite(self.points).all() and np.isfinite(self.values).all()):
+            raise BadScores("points or values of the weights are NaN or infinite")
+        if (np.diff(self.points) <= 0).any():
+            raise BadScores("the points of the weights must increase")
+
     @classmethod
     def from_schedule(
         cls,
@@ -74,9 +86,12 @@ class PositionWeights:
                 on a twin with ``fit_forgetting``.
 
         Raises:
-            BadScores: a rate that is negative or not finite, or no positive one.
+            BadScores: a rate or a forgetting that is negative or not finite, no positive rate, or
+                no position in a step.
         """
-        rates = _rates(learning_rates)
+        rates = _rates(learning_rates, examples_per_step)
+        if forgetting is not None and not 0 <= forgetting < np.inf:
+            raise BadScores(f"forgetting must be finite and not negative, got {forgetting}")
         c = FORGETTING / rates.sum() if forgetting is None else forgetting
         middle = (
             np.arange(len(rates), dtype=float) * examples_per_step + (examples_per_step - 1) / 2
@@ -102,7 +117,7 @@ class PositionWeights:
 
         Raises:
             TooFewExamples: fewer than 200 examples.
-            BadScores: NaN or infinite scores, or of another length.
+            BadScores: NaN or infinite scores or positions, or of another length.
         """
         whole = twin if isinstance(twin, Transcript) else None
         positions = np.asarray(twin.positions if isinstance(twin, Transcript) else twin, float)
@@ -157,11 +172,14 @@ def fit_forgetting(
 
     Raises:
         TooFewExamples: fewer than 200 examples.
-        BadScores: scores or rates that are not finite, or of another length.
+        BadScores: scores, positions or rates that are not finite, of another length, or constant
+            scores.
     """
-    rates = _rates(learning_rates)
+    rates = _rates(learning_rates, examples_per_step)
     where = np.asarray(positions, dtype=float)
     values = _twin_scores(where, scores)
+    if np.ptp(values) == 0:
+        raise BadScores("the twin's scores are constant: they show no forgetting")
     steps = np.clip(where // examples_per_step, 0, len(rates) - 1).astype(np.int64)
     fits = []
     for c in _GRID / rates.sum():
@@ -177,10 +195,12 @@ def _left(rates: Array, c: float) -> Array:
     return left
 
 
-def _rates(learning_rates: ArrayLike) -> Array:
+def _rates(learning_rates: ArrayLike, examples_per_step: int) -> Array:
     rates = np.asarray(learning_rates, dtype=float)
     if rates.ndim != 1 or not np.isfinite(rates).all() or (rates < 0).any() or rates.sum() <= 0:
         raise BadScores("learning rates must be finite, not negative, one a step, not all zero")
+    if examples_per_step < 1:
+        raise BadScores(f"examples_per_step must be at least 1, got {examples_per_step}")
     return rates
 
 
@@ -188,8 +208,8 @@ def _twin_scores(positions: Array, scores: ArrayLike) -> Array:
     values = np.asarray(scores, dtype=float)
     if values.shape != positions.shape or values.ndim != 1:
         raise BadScores(f"{positions.shape} positions but scores of shape {values.shape}")
-    if not np.isfinite(values).all():
-        raise BadScores("the twin's scores hold NaN or infinite values")
+    if not (np.isfinite(values).all() and np.isfinite(positions).all()):
+        raise BadScores("the twin's scores or positions hold NaN or infinite values")
     if len(values) < _MIN_TWIN:
         raise TooFewExamples(f"a memory curve needs {_MIN_TWIN} examples, got {len(values)}")
     return values
