@@ -98,7 +98,8 @@ def columns_of(transcript: Ordered | None, covariates: Covariates) -> tuple[Arra
 def _powers(reference: Array, degree: int) -> Array:
     if np.ptp(reference) == 0:
         raise BadScores("a constant reference has nothing to regress on")
-    scaled = (reference - reference.mean()) / np.ptp(reference)
+    # About the middle, not the mean: a sum would depend on the order of rows in its last digit.
+    scaled = (reference - (reference.min() / 2 + reference.max() / 2)) / np.ptp(reference)
     return np.asarray(scaled[:, None] ** np.arange(1, degree + 1))
 
 

@@ -155,19 +155,25 @@ def settings_of_a_test(draw: st.DrawFn) -> dict[str, object]:
 
 
 @PROPERTY
-@given(samples(), settings_of_a_test(), st.integers(0, 2**31 - 1), st.booleans())
+@given(
+    samples(),
+    settings_of_a_test(),
+    st.integers(0, 2**31 - 1),
+    st.sampled_from([None, "difference", "linear"]),
+)
 def test_rows_may_stand_in_any_order(
-    sample: tuple[Floats, Floats], options: dict[str, object], seed: int, adjust: bool
+    sample: tuple[Floats, Floats], options: dict[str, object], seed: int, adjustment: str | None
 ) -> None:
     """With strata, a reference and all options: the same result to the bit, digest and all."""
     positions, scores = sample
     rng, n = np.random.default_rng(seed), len(scores)
     strata = rng.integers(0, 2, n)
-    reference, transcript = None, pv.Transcript.of(np.arange(n), positions, strata)
+    transcript = pv.Transcript.of(np.arange(n), positions, strata)
     shuffled = rng.permutation(n)
     other = pv.Transcript.of(np.arange(n)[shuffled], positions[shuffled], strata[shuffled])
     references: list[pv.Reference | None] = [None, None]
-    if adjust:
+    if adjustment is not None:
+        options = options | {"adjustment": adjustment}
         reference = rng.normal(size=n)
         references = [pv.Reference.from_scores(v) for v in (reference, reference[shuffled])]
     one = pv.query_test(transcript, scores, references[0], **options)  # type: ignore[arg-type]
