@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import stats
 from scipy.interpolate import make_smoothing_spline
 
 from provenance.errors import BadScores, TaintedReference, TooFewExamples
@@ -216,15 +217,16 @@ def _twin_scores(positions: Array, scores: ArrayLike) -> Array:
 
 
 def _curve(positions: Array, scores: Array) -> tuple[Array, Array]:
-    order = np.lexsort((scores, positions))
+    order = np.lexsort((scores, positions))  # sums in one order of rows, equal to the bit
+    where, values = positions[order], scores[order]
     count = min(_BINS, len(order) // _PER_BIN)
-    pieces = np.array_split(order, count)
-    points = np.array([positions[piece].mean() for piece in pieces])
-    means = np.array([scores[piece].mean() for piece in pieces])
-    keep = np.append(True, np.diff(points) > 0)
-    points, means = points[keep], means[keep]
+    # Equal positions share a rank and so a bin: none may gather the best scores of a step.
+    bins = ((stats.rankdata(where) - 0.5) / len(where) * count).astype(np.int64)
+    sizes = np.bincount(bins, minlength=count)
+    full = sizes > 0
+    points, means = (np.bincount(bins, part, count)[full] / sizes[full] for part in (where, values))
     span = points[-1] - points[0]
-    if len(points) < 5 or span <= 0:  # the spline needs five points
+    if len(points) < 5:  # the spline needs five points
         raise TooFewExamples("a memory curve needs at least five different positions")
     # On the unit interval: the search for the penalty is not scale-free in floating point.
     unit = (points - points[0]) / span
