@@ -38,6 +38,38 @@ def test_only_positions_decide(design: str) -> None:
         assert (np.diff(one) > 0).all()
 
 
+@pytest.mark.parametrize("kind", ["decayed", "two levels"])
+def test_asking_extreme_positions_is_exact_over_all_orders(kind: str) -> None:
+    """Two marked examples at any two of 22 positions, 20 asked: P(p <= a) <= a for every a.
+
+    p compares with all orders that put the same examples at the positions asked; nothing is drawn.
+    """
+    step = pv.PositionWeights(np.array([0.0, 10.0, 11.0]), np.array([0.0, 0.0, 1.0]), "a step")
+    weights = decayed(22) if kind == "decayed" else step
+    places, asked, statistic = list(itertools.permutations(range(22), 2)), [], []
+    scores = np.append([2.0, 1.0], np.zeros(20))  # of the two marked examples, and of the rest
+    for marked in places:
+        rest = np.setdiff1d(np.arange(22), marked)
+        positions = np.concatenate([marked, rest[::-1]])
+        rows = pv.choose_positions(positions, 20, weights, design="extreme", seed=3)
+        asked.append((0 in rows, 1 in rows))
+        if not any(asked[-1]):
+            statistic.append(0.0)  # nothing to rank, no evidence: p = 1
+            continue
+        test = pv.query_test(
+            positions[rows], scores[rows], weights=weights, permutations=1, resamples=0
+        ).test
+        statistic.append(test.rho)
+    kinds, group = np.unique(asked, axis=0, return_inverse=True)
+    values, p = np.round(statistic, 12), np.empty(len(places))
+    for i in range(len(kinds)):
+        here = values[group == i]
+        p[group == i] = (here[:, None] <= here).mean(axis=1)
+    assert np.bincount(group).tolist() == [2, 40, 40, 380]  # the same two are never asked
+    assert all((p <= a).mean() <= a + 1e-12 for a in p)
+    assert p.min() <= 1 / 380 if kind == "decayed" else p.min() <= 0.25
+
+
 def test_equal_weights_are_chosen_among_by_the_seed() -> None:
     flat = pv.PositionWeights(np.array([0.0, 249.0, 250.0]), np.array([0.0, 0.0, 1.0]), "a step")
     picks = [
