@@ -45,8 +45,8 @@ def choose_positions(
     make the sum of squared deviations of the weights largest: that sum is what the test's expected
     z grows with. It trusts the shape of the curve, so that it needs weights: with the linear rank
     it would ask the very first and the very last examples, which are what real memory curves are
-    least linear at. ``random`` trusts nothing. Strata are served in proportion to their sizes, as
-    permutations stay within.
+    least linear at; it serves strata in proportion to their sizes, as permutations stay within.
+    ``random`` trusts nothing: every choice of n rows is equally likely.
 
     Args:
         positions: of all rows, shape (N,).
@@ -59,13 +59,19 @@ def choose_positions(
 
     Raises:
         TooFewExamples: n < 20, or fewer than n rows to choose from.
-        BadScores: positions that are not finite.
-        ProvenanceError: an unknown design, or ``extreme`` without weights.
+        BadScores: positions that are not finite, or strata of another length.
+        ProvenanceError: an unknown design, ``extreme`` without weights, or rows to leave out that
+            are not there.
     """
     _check_design(design, weights)
     where = np.asarray(positions)
     stages = np.zeros(len(where), np.int64) if strata is None else np.asarray(strata)
-    rows = np.setdiff1d(np.arange(len(where)), np.asarray(leave_out, dtype=np.int64))
+    if stages.shape != where.shape:
+        raise BadScores(f"positions of shape {where.shape} but strata of shape {stages.shape}")
+    without = np.asarray(leave_out, dtype=np.int64)
+    if ((without < 0) | (without >= len(where))).any():
+        raise ProvenanceError(f"leave_out names rows outside 0..{len(where) - 1}")
+    rows = np.setdiff1d(np.arange(len(where)), without)
     if not MIN_EXAMPLES <= n <= len(rows):
         raise TooFewExamples(f"cannot ask {n} of {len(rows)} examples; at least {MIN_EXAMPLES}")
     if not np.isfinite(where).all():
@@ -151,7 +157,7 @@ def plan_queries(
 
     Raises:
         TooFewExamples: a pilot of fewer than 20.
-        BadScores: scores that are not finite or constant, weights that are constant.
+        BadScores: scores or positions that are not finite, constant scores or weights.
         ProvenanceError: no positive effect in the pilot, too few positions for it, or a design as
             ``choose_positions`` refuses it.
     """
@@ -159,6 +165,8 @@ def plan_queries(
     if not (0 < alpha < 1 and 0 < power < 1):
         raise ProvenanceError("alpha and power lie between 0 and 1")
     every, pilot = _values(positions, weights), _values(pilot_positions, weights)
+    if not (np.isfinite(every).all() and np.isfinite(pilot).all()):
+        raise BadScores("positions hold NaN or infinite values")
     center, spread = every.mean(), every.std()
     if spread == 0:
         raise BadScores("constant weights tell no position from another")

@@ -31,6 +31,7 @@ few queries for not knowing d.
 
 import bisect
 import math
+import sys
 from dataclasses import dataclass, field
 from typing import get_args
 
@@ -227,11 +228,17 @@ class SequentialQueryTest:
 
     @property
     def p(self) -> float:
-        """Anytime-valid p-value: 1 / the largest e-value so far, at most 1."""
-        return math.exp(-self.largest)
+        """Anytime-valid p-value: 1 / the largest e-value so far, at most 1, never 0."""
+        return max(math.exp(-self.largest), sys.float_info.min)
 
     def reached(self, alpha: float) -> bool:
-        """Say whether the evidence suffices at level ``alpha``; the test may then stop."""
+        """Say whether the evidence suffices at level ``alpha``; the test may then stop.
+
+        Raises:
+            ProvenanceError: a level that is not above 0 and at most 1.
+        """
+        if not 0 < alpha <= 1:
+            raise ProvenanceError(f"alpha must be above 0 and at most 1, got {alpha}")
         return self.largest >= -math.log(alpha)
 
     def summary(self) -> str:

@@ -185,7 +185,7 @@ def test_models_that_did_see_the_order_are_found_by_all_settings(world: World) -
     trace = weights.at(order)
     planted = base + noise * (trace - trace.mean()) / trace.std()
     for options in ({}, {"adjustment": "linear"}, {"rank_scores": "normal"}, {"weights": weights}):
-        assert pv.query_test(order, planted, reference, **options).p <= 0.01  # type: ignore[arg-type]
+        assert pv.query_test(order, planted, reference, **options).p <= 0.01
 
 
 def ranks_so_far(streams: np.ndarray) -> np.ndarray:

@@ -99,6 +99,11 @@ def test_refusals_of_a_choice() -> None:
         pv.choose_positions(np.arange(100), 60, leave_out=np.arange(50))
     with pytest.raises(pv.ProvenanceError, match="give weights"):
         pv.choose_positions(np.arange(100), 30, design="extreme")
+    for row in (-1, 100):  # -1 would not be left out
+        with pytest.raises(pv.ProvenanceError, match=r"outside 0\.\.99"):
+            pv.choose_positions(np.arange(100), 30, leave_out=[row])
+    with pytest.raises(pv.BadScores, match=r"strata of shape \(2,\)"):
+        pv.choose_positions(np.arange(100), 30, strata=[0, 1])
     with pytest.raises(pv.ProvenanceError, match="design is one of"):
         pv.choose_positions(np.arange(100), 30, design="clever")  # type: ignore[arg-type]
 
@@ -147,7 +152,7 @@ def test_extreme_positions_need_a_third_of_the_queries_on_a_straight_line() -> N
     pilot = rng.choice(10_000, 500, replace=False)
     scores = scored(pilot, 0.3, rng)
     random, extreme = (
-        pv.plan_queries(pilot, scores, np.arange(10_000), LINEAR, design=design)  # type: ignore[arg-type]
+        pv.plan_queries(pilot, scores, np.arange(10_000), LINEAR, design=design)
         for design in ("random", "extreme")
     )
     assert extreme.n / random.n == pytest.approx(1 / 3, rel=0.05)
@@ -184,6 +189,10 @@ def test_refusals_of_a_plan() -> None:
         pv.plan_queries(pilot, np.append(scores[1:], np.nan), everywhere)
     with pytest.raises(pv.BadScores, match="constant weights"):
         pv.plan_queries(pilot, scores, np.full(100, 3))
+    nowhere = np.append(np.arange(9_999.0), np.nan)
+    for asked, every in ((np.append(pilot[1:], np.nan), everywhere), (pilot, nowhere)):
+        with pytest.raises(pv.BadScores, match="positions hold NaN"):
+            pv.plan_queries(asked, scores, every)
     with pytest.raises(pv.ProvenanceError, match="too small for"):
         pv.plan_queries(pilot, -scores, everywhere)
     with pytest.raises(pv.ProvenanceError, match="between 0 and 1"):

@@ -126,7 +126,7 @@ def test_direction() -> None:
     positions, scores = planted(1.0, 100, 3)
     found = {}
     for alternative in ("later-is-likelier", "earlier-is-likelier", "two-sided"):
-        test = pv.SequentialQueryTest.of(positions, alternative=alternative)  # type: ignore[arg-type]
+        test = pv.SequentialQueryTest.of(positions, alternative=alternative)
         for p, s in zip(positions, scores, strict=True):
             test.update(p, s)
         found[alternative] = test.log_e
@@ -160,6 +160,21 @@ def test_p_is_one_over_the_largest_e_value() -> None:
     assert not test.reached(test.p * 0.99)
     assert f"{test.p:.3g} after 200 queries" in test.summary()
     assert pv.SequentialQueryTest(1.0).p == 1.0
+    for alpha in (0.0, -1.0, 1.5, math.nan):
+        with pytest.raises(pv.ProvenanceError, match="alpha must be above 0"):
+            test.reached(alpha)
+
+
+def test_p_is_never_zero() -> None:
+    """Evidence beyond what a float holds: p stays at its least, an upper bound, and is no 0."""
+    test = pv.SequentialQueryTest.of(np.arange(2_000))
+    for position in np.random.default_rng(6).permutation(2_000):
+        test.update(position, position)
+    assert test.largest > 745  # exp(-745) is the least positive float
+    assert 0 < test.p < 1e-300
+    assert test.reached(test.p)
+    assert "p = 0 " not in test.summary()
+    assert pv.holm({"bob": test.p}).adjusted["bob"] == test.p
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
