@@ -4,8 +4,10 @@ Every answer that passed its check is kept on disk before the job goes on, so an
 asks nothing twice. The key does not enter the cache, nor does the bearer token.
 """
 
+import hashlib
 import json
 import logging
+import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -88,13 +90,21 @@ class Endpoint:
             attempts: times a request is tried, at 408, 409, 425, 429, 5xx, and broken connections.
             prices: of a million prompt tokens and of a million generated ones.
             extra: fields added to every request, such as ``{"top_k": 0}``.
+
+        Raises:
+            EndpointError: the cache is damaged.
         """
         self.url, self.model = url.rstrip("/"), model
         self.prices = prices
         self._extra = dict(extra or {})
         self._concurrency = concurrency
         self._attempts = attempts
-        self._cache = Cache(str(cache), eviction_policy="none")
+        try:
+            self._cache = Cache(str(cache), eviction_policy="none")
+        except sqlite3.DatabaseError as error:
+            raise EndpointError(
+                f"the cache {cache} is damaged ({error}): remove it or give another folder"
+            ) from error
         self._limiter = Limiter(Rate(requests_per_minute, Duration.MINUTE))
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._client = httpx.Client(timeout=timeout, headers=headers)
@@ -115,7 +125,7 @@ class Endpoint:
             self._key(body): (tokens, body)
             for body, tokens in zip(bodies, prompt_tokens, strict=True)
         }
-        new = [entry for key, entry in unique.items() if key not in self._cache]
+        new = [e for key, e in unique.items() if _unsealed(self._cache.get(key)) is None]
         prompt = sum(tokens for tokens, _ in new)
         generated = sum(body["max_tokens"] * body.get("n", 1) for _, body in new)
         price = None
@@ -130,12 +140,12 @@ class Endpoint:
             EndpointError: no answer, or one that ``read`` refuses.
         """
         key = self._key(body)
-        stored = self._cache.get(key)
+        stored = _unsealed(self._cache.get(key))
         if stored is not None:
             return read(json.loads(stored))
         choices = self._send(body)
         result = read(choices)
-        self._cache.set(key, json.dumps(choices))
+        self._cache.set(key, _sealed(json.dumps(choices)))
         return result
 
     def ask_all(
@@ -209,6 +219,19 @@ class Endpoint:
         if not isinstance(choices, list) or not all(isinstance(c, dict) for c in choices):
             raise EndpointError(f"{self.url} answered without choices: {_excerpt(response)}")
         return choices
+
+
+def _sealed(answer: str) -> str:
+    """Return an answer with its sha256 before it: half an answer must not pass for a whole one."""
+    return hashlib.sha256(answer.encode()).hexdigest() + answer
+
+
+def _unsealed(stored: object) -> str | None:
+    """Return the answer that was sealed, or None if there is none or it was damaged."""
+    if not isinstance(stored, str):
+        return None
+    answer = stored[64:]
+    return answer if _sealed(answer) == stored else None
 
 
 def announce(endpoint: Endpoint, estimate: Estimate) -> None:

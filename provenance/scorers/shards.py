@@ -1,6 +1,7 @@
 """Finished parts of a long job on disk, so that an interrupted one goes on where it stopped."""
 
 import hashlib
+import io
 import os
 import tempfile
 from collections.abc import Sequence
@@ -10,9 +11,15 @@ import numpy as np
 
 from provenance.scorers.base import LogProbs, Row
 
+_DIGEST = 32  # bytes of the sha256 that ends a file
+
 
 class Shards:
-    """A folder of shards; each file is named by the digest of what it holds the scores of."""
+    """A folder of shards; each file is named by the digest of what it holds the scores of.
+
+    A file is what ``numpy.save`` writes, followed by its sha256: nothing else would show
+    that a flipped bit has made a wrong score.
+    """
 
     def __init__(self, folder: Path, identity: str) -> None:
         """Use a folder, which is made if missing.
@@ -26,21 +33,27 @@ class Shards:
 
     def read(self, rows: Sequence[Row], lengths: Sequence[int]) -> list[LogProbs] | None:
         """Return the stored values of these rows, or None if they are not (wholly) there."""
-        path = self._path(rows)
         try:
-            flat = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError):
+            content = self._path(rows).read_bytes()
+        except OSError:
             return None
+        array, digest = content[:-_DIGEST], content[-_DIGEST:]
+        if hashlib.sha256(array).digest() != digest:
+            return None
+        flat = np.load(io.BytesIO(array), allow_pickle=False)
         if flat.shape != (sum(lengths),):
             return None
         return np.split(flat, np.cumsum(lengths)[:-1])
 
     def write(self, rows: Sequence[Row], values: Sequence[LogProbs]) -> None:
         """Store the values of these rows; a reader sees all of them or nothing."""
+        array = io.BytesIO()
+        np.save(array, np.concatenate(values))
+        content = array.getvalue()
         handle, name = tempfile.mkstemp(dir=self._folder, suffix=".part")
         try:
             with os.fdopen(handle, "wb") as file:
-                np.save(file, np.concatenate(values))
+                file.write(content + hashlib.sha256(content).digest())
             os.replace(name, self._path(rows))
         except BaseException:
             Path(name).unlink(missing_ok=True)
