@@ -18,7 +18,6 @@ import torch
 from click.testing import CliRunner
 from completions_server import Server, serving
 from diskcache import Cache
-from filelock import FileLock
 from numpy.typing import NDArray
 from scipy import stats
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -39,6 +38,7 @@ from provenance.scorers.local import _Forward
 from provenance.store import write_transcript
 from provenance.transcript import PAD
 from stemma.models import lm
+from stemma.models.alice import Plan, load_or_train
 from stemma.models.derivatives import student
 from stemma.models.pretraining import TrainingRun, pretrain, transcript_of
 from stemma.models.scoring import token_losses
@@ -49,6 +49,21 @@ from stemma.papers.palimpsest import figures
 
 N, LENGTH, VOCABULARY = 1_200, 24, 1_000
 RECIPE = Recipe(batch_size=8, learning_rate=3e-3)
+TINY = Plan(
+    (("python-stdlib",),),
+    documents=6,
+    length=12,
+    n_train=40,
+    n_bob=8,
+    n_held_out=8,
+    n_prompts=8,
+    batch_size=4,
+    learning_rate=5e-3,
+    vocab_size=300,
+    hidden=16,
+    layers=1,
+    heads=2,
+)
 
 
 @dataclass(frozen=True)
@@ -424,18 +439,25 @@ def test_d13_a_destroyed_cache_is_an_error_not_an_answer(tmp_path: Path) -> None
         Endpoint("http://127.0.0.1:9/v1", "m", cache=tmp_path)
 
 
-def test_d13_the_lock_of_a_killed_process_holds_nobody(tmp_path: Path) -> None:
+def test_d13_a_killed_process_leaves_no_lock_and_no_half_of_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Locks are the operating system's: the file may lie there for ever, the lock does not."""
-    lock = tmp_path / "entry.lock"
+    monkeypatch.setenv("STEMMA_CACHE", str(tmp_path))
+    made = load_or_train(TINY, 0)
     program = (
         "import os, sys; from filelock import FileLock;"
         "lock = FileLock(sys.argv[1]); lock.acquire(); os.kill(os.getpid(), 9)"
     )
-    killed = subprocess.run([sys.executable, "-c", program, str(lock)], check=False)
-    assert killed.returncode == -9
-    assert lock.exists()
-    with FileLock(lock, timeout=5) as held:
-        assert held.is_locked
+    lock = f"{made.folder}.lock"
+    assert subprocess.run([sys.executable, "-c", program, lock], check=False).returncode == -9
+    assert Path(lock).exists()
+    half = made.folder.with_name(f".{made.folder.name}.unfinished")
+    made.folder.rename(half)  # what is there if a process dies before its last step
+    again = load_or_train(TINY, 0)
+    assert again.folder == made.folder
+    assert half.exists()
+    assert again.digest == made.digest == weights_digest(again.model)
 
 
 # --- D14: the sign
