@@ -216,13 +216,18 @@ def trained_scores(folder: Path, schedule: Schedule, seed: int) -> Array:
     return found
 
 
-def queries(trials: list[Trial], title: str) -> pd.DataFrame:
-    """Return a row a procedure: queries of each Alice, and the ratio to phi_ref with interval."""
+def counts_of(trials: list[Trial], title: str) -> dict[str, Array]:
+    """Return the queries that each Alice needs, by procedure, shape (ALICES,)."""
     needed = {
         name: np.array([trial.needed(how) for trial in trials], dtype=float)
         for name, how in tqdm(PROCEDURES.items(), desc=title)
     }
     needed["anytime-valid, weights of the twin"] = np.array([t.stopped_at() for t in trials])
+    return needed
+
+
+def queries(needed: dict[str, Array]) -> pd.DataFrame:
+    """Return a row a procedure: queries of each Alice, and the ratio to phi_ref with interval."""
     rows = []
     for name, counts in needed.items():
         ratio, low, high = _ratio(counts, needed[BASE])
@@ -246,12 +251,14 @@ def _ratio(counts: Array, base: Array) -> tuple[float, float, float]:
     return tuple(float(v) for v in np.exp([center, center - half, center + half]))  # type: ignore[return-value]
 
 
-def false_positives(trials: list[Trial], title: str) -> pd.DataFrame:
+def false_positives(trials: list[Trial], needed: dict[str, Array], title: str) -> pd.DataFrame:
     """Return the share of null p-values at or below each level, at the number needed."""
     rows = []
     for name in (BASE, ALL):
-        how = PROCEDURES[name]
-        p = np.concatenate([t.null_p(how, t.needed(how)) for t in tqdm(trials, f"{title}: null")])
+        pairs = list(zip(trials, needed[name].astype(int).tolist(), strict=True))
+        p = np.concatenate(
+            [t.null_p(PROCEDURES[name], n) for t, n in tqdm(pairs, f"{title}: null")]
+        )
         shares = {f"p <= {level:g}": f"{np.mean(p <= level):.3f}" for level in LEVELS}
         rows.append({"procedure": name, **shares, "orders": len(p)})
     return pd.DataFrame(rows)
@@ -291,11 +298,12 @@ def main() -> None:
             trained_scores(args.scores, schedule, seed)
         trials = [Trial.of(args.scores, schedule, seed) for seed in range(ALICES)]
         title = "Decayed to a tenth (cosine)" if schedule == "cosine" else "Constant rate"
+        needed = counts_of(trials, title)
         parts += [
             f"## {title}",
-            queries(trials, title).to_markdown(index=False, disable_numparse=True),
+            queries(needed).to_markdown(index=False, disable_numparse=True),
             "False positives of the exact p-value at the number needed:",
-            false_positives(trials, title).to_markdown(index=False, disable_numparse=True),
+            false_positives(trials, needed, title).to_markdown(index=False, disable_numparse=True),
             "Median log10 p by number of queries, median over Alices:",
             curve(trials, title).to_markdown(index=False, disable_numparse=True),
         ]

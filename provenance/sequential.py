@@ -119,6 +119,10 @@ class SequentialQueryTest:
         True
 
     Attributes:
+        spread: as given.
+        weights: as given.
+        alternative: as given.
+        seed: as given.
         n: examples asked so far.
         log_e: log of the e-value now.
         largest: log of the largest e-value so far.
@@ -153,8 +157,8 @@ class SequentialQueryTest:
                 "the spread must be positive: positions of one weight tell nothing"
             )
         self.n, self.log_e, self.largest = 0, 0.0, 0.0
-        self._spread, self._weights = spread, weights
-        self._alternative = alternative
+        self.spread, self.weights = spread, weights
+        self.alternative, self.seed = alternative, seed
         self._sign = -1.0 if alternative == "earlier-is-likelier" else 1.0
         self._sum, self._information = 0.0, 0.0
         self._strata: dict[int, _Stratum] = {}
@@ -212,14 +216,14 @@ class SequentialQueryTest:
         rank = bisect.bisect_left(seen.scores, entry) + 1
         seen.scores.insert(rank - 1, entry)
         t = len(seen.scores)
-        weight = float(self._weights.at([position])[0]) if self._weights else float(position)
+        weight = float(self.weights.at([position])[0]) if self.weights else float(position)
         if t > 1:
-            bet = (weight - seen.total / (t - 1)) * math.sqrt((t - 1) / t) / self._spread
+            bet = (weight - seen.total / (t - 1)) * math.sqrt((t - 1) / t) / self.spread
             self._sum += bet * float(rank_means(rank, t))
             self._information += bet * bet
         seen.total += weight
         self.n += 1
-        two_sided = self._alternative == "two-sided"
+        two_sided = self.alternative == "two-sided"
         self.log_e = float(
             log_e_value(self._sign * self._sum, self._information, two_sided=two_sided)
         )

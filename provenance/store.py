@@ -108,7 +108,7 @@ class StoredTranscript:
         """
         if not 1 <= n <= len(self):
             raise BadTranscript(f"cannot draw {n} of {len(self)} rows")
-        return np.sort(np.random.default_rng(seed).choice(len(self), n, replace=False))
+        return np.sort(uniform_rows(len(self), n, seed))
 
     def take(self, indices: ArrayLike) -> Transcript:
         """Return the given rows, reading only the row groups that hold them.
@@ -301,6 +301,11 @@ def joined_leaves(pieces: Sequence[Leaves]) -> Leaves:
         np.concatenate([p.positions for p in pieces]),
         np.concatenate([p.digests for p in pieces]),
     )
+
+
+def uniform_rows(size: int, n: int, seed: int) -> NDArray[np.int64]:
+    """Draw n distinct row numbers below ``size`` uniformly, in random order, shape (n,)."""
+    return np.random.default_rng(seed).choice(size, n, replace=False)
 
 
 def _published(path: Path) -> Files:

@@ -114,14 +114,16 @@ def family_case(folder: Path) -> Case:
     return Case(path, *keys(folder), whole, rows, scores, None, result, evidence)
 
 
+def in_leaf_order(whole: pv.Transcript) -> pv.Transcript:
+    """Return it with its rows in the order of the leaves, so that a choice can be made again."""
+    order = np.argsort(whole.positions)
+    return pv.Transcript.of(whole.rows[order], whole.positions[order])
+
+
 def weighted_case(folder: Path) -> Case:
     """Return evidence with weights, a covariate and extreme positions."""
-    whole, rng = transcript(80), np.random.default_rng(6)
+    whole, rng = in_leaf_order(transcript(80)), np.random.default_rng(6)
     weights = pv.PositionWeights.from_schedule(np.linspace(1, 0.1, 80))
-    # Rows in the order of the leaves, so that the choice can be made again.
-    whole = pv.Transcript.of(
-        *(a[np.argsort(whole.positions)] for a in (whole.rows, whole.positions))
-    )
     rows = pv.choose_positions(whole.positions, 50, weights, design="extreme", seed=4)
     covariate = pv.Reference(rng.normal(0, 3, 50), name="length")
     scores = 20 * weights.at(whole.positions[rows]) + covariate.scores + rng.normal(0, 1, 50)
@@ -143,10 +145,7 @@ def weighted_case(folder: Path) -> Case:
 
 def sequential_case(folder: Path) -> Case:
     """Return evidence of an anytime-valid test that stopped at 1e-3."""
-    whole, rng = transcript(120), np.random.default_rng(7)
-    whole = pv.Transcript.of(
-        *(a[np.argsort(whole.positions)] for a in (whole.rows, whole.positions))
-    )
+    whole, rng = in_leaf_order(transcript(120)), np.random.default_rng(7)
     drawn = np.random.default_rng(8).choice(120, 120, replace=False)
     base = rng.normal(0, 5, 120)
     scores = base + whole.positions[drawn] + rng.normal(0, 20, 120)
@@ -165,8 +164,6 @@ def sequential_case(folder: Path) -> Case:
         scores[:n],
         reference,
         suspect=Subject(name="bob", sha256="ab" * 32),
-        spread=spread,
-        seed=2,
         commitment=commitment(whole),
         selection=Selection(method="uniform", n=120, seed=8),
     )

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from mlflow_house import leave_results, make_folder
+from tiny_alice import TINY
 
 import provenance as pv
 from provenance.evidence.commitments import opens_root
@@ -22,22 +23,6 @@ from stemma.models.scoring import sequence_losses
 from stemma.models.tokenizer import train_bpe
 from stemma.models.weights import weights_digest
 from stemma.recorder import RUN_DIR, Run
-
-TINY = Plan(
-    (("python-stdlib",),),
-    documents=6,
-    length=12,
-    n_train=320,
-    n_bob=40,
-    n_held_out=30,
-    n_prompts=20,
-    batch_size=4,
-    learning_rate=5e-3,
-    vocab_size=300,
-    hidden=16,
-    layers=1,
-    heads=2,
-)
 
 
 @pytest.fixture(scope="module")

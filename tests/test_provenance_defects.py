@@ -6,7 +6,7 @@ D8 with the n-gram index, the partition test and the reshuffle test; the others 
 
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from pydoc_data.topics import topics
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+import tiny_alice
 import torch
 from click.testing import CliRunner
 from completions_server import Server, serving
@@ -38,7 +39,7 @@ from provenance.scorers.local import _Forward
 from provenance.store import write_transcript
 from provenance.transcript import PAD
 from stemma.models import lm
-from stemma.models.alice import Plan, load_or_train
+from stemma.models.alice import load_or_train
 from stemma.models.derivatives import student
 from stemma.models.pretraining import TrainingRun, pretrain, transcript_of
 from stemma.models.scoring import token_losses
@@ -49,21 +50,7 @@ from stemma.papers.palimpsest import figures
 
 N, LENGTH, VOCABULARY = 1_200, 24, 1_000
 RECIPE = Recipe(batch_size=8, learning_rate=3e-3)
-TINY = Plan(
-    (("python-stdlib",),),
-    documents=6,
-    length=12,
-    n_train=40,
-    n_bob=8,
-    n_held_out=8,
-    n_prompts=8,
-    batch_size=4,
-    learning_rate=5e-3,
-    vocab_size=300,
-    hidden=16,
-    layers=1,
-    heads=2,
-)
+TINY = replace(tiny_alice.TINY, n_train=40, n_bob=8, n_held_out=8, n_prompts=8)
 
 
 @dataclass(frozen=True)

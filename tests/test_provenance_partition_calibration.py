@@ -4,12 +4,10 @@ One corpus (words of Python's own documentation), tiny transformers trained on i
 both forms of p-value the one-sided binomial 99 % bound at .01, .05 and .1.
 """
 
-import re
-from pydoc_data.topics import topics
-
 import numpy as np
 import pytest
 import torch
+from real_text import documentation, within_bounds
 from scipy import stats
 from transformers import PreTrainedModel
 
@@ -31,27 +29,13 @@ def one_thread() -> None:
 
 @pytest.fixture(scope="module")
 def rows() -> np.ndarray:
-    """The documentation in rows of 16 words; all but the commonest words are one word."""
-    words = np.array(re.findall(r"[a-z]+|[^a-z\s]", " ".join(topics.values()).lower()))
-    kinds, number, counts = np.unique(words, return_inverse=True, return_counts=True)
-    rank = np.empty(len(kinds), np.int64)
-    rank[np.argsort(-counts, kind="stable")] = np.arange(len(kinds))
-    ids = np.minimum(rank[number], VOCABULARY - 1)
-    table = ids[: len(ids) // WIDTH * WIDTH].reshape(-1, WIDTH)
-    return np.random.default_rng(0).permutation(table)
+    return np.random.default_rng(0).permutation(documentation(VOCABULARY, WIDTH))
 
 
 def untrained(seed: int = 0) -> PreTrainedModel:
     return lm.build(
         lm.small_config(vocab_size=VOCABULARY, hidden=16, layers=1, heads=2, positions=64), seed
     )
-
-
-def within_bounds(p: np.ndarray) -> None:
-    for alpha in (0.01, 0.05, 0.1):
-        hits = int((p <= alpha).sum())
-        bound = stats.binomtest(hits, len(p), alpha, alternative="greater").pvalue
-        assert bound > 0.01, f"P(p <= {alpha}) = {hits / len(p)} of {len(p)}"
 
 
 @pytest.mark.slow

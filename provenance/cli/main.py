@@ -26,6 +26,13 @@ _weights = click.option(
 _seen = click.option(
     "--seen", multiple=True, help="Root of an order that a reference or the twin has seen."
 )
+_design = click.option(
+    "--design",
+    type=click.Choice(["random", "extreme"]),
+    default="random",
+    show_default=True,
+    help="Which positions to ask; extreme: where --weights are largest and smallest.",
+)
 _permutations = click.option(
     "--permutations",
     type=click.IntRange(1),
@@ -122,13 +129,7 @@ def commit(folder: Path, hide_root: bool, out: Path | None, key: Path | None) ->
 @_seen
 @click.option("-n", "n", type=click.IntRange(1), help="Examples to ask; all by default.")
 @_weights
-@click.option(
-    "--design",
-    type=click.Choice(["random", "extreme"]),
-    default="random",
-    show_default=True,
-    help="Which positions to ask; extreme: where --weights are largest and smallest.",
-)
+@_design
 @click.option(
     "--stop",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
@@ -242,13 +243,7 @@ def reshuffle(as_json: bool, **given: Any) -> None:
     show_default=True,
     help="Probability of reaching it; 0.5 plans for the median.",
 )
-@click.option(
-    "--design",
-    type=click.Choice(["random", "extreme"]),
-    default="random",
-    show_default=True,
-    help="Of the positions to ask; extreme needs --weights.",
-)
+@_design
 @_weights
 @_seen
 @_json

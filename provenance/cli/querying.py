@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,13 +17,12 @@ from provenance.errors import ProvenanceError
 from provenance.evidence import Evidence, Selection, SignedEvidence, canonical, explain
 from provenance.evidence.recompute import sequential_result
 from provenance.evidence.schema import QueryPredicate
-from provenance.evidence.steps import uniform_rows
 from provenance.lineage import Lineage, Reference
 from provenance.planning import Design, choose_positions, plan_queries
 from provenance.query import query_family
 from provenance.ranks import Alternative
 from provenance.sequential import SequentialQueryTest
-from provenance.store import StoredTranscript
+from provenance.store import StoredTranscript, uniform_rows
 from provenance.weights import PositionWeights
 
 Rows = NDArray[np.int64]
@@ -69,7 +68,10 @@ class _Asking:
         """Return the mean scores of all references, or None if there is none."""
         if not self.references:
             return None
-        mean = np.mean([r.ask(rows) for r in self.references], axis=0)
+        return self.named(np.mean([r.ask(rows) for r in self.references], axis=0))
+
+    def named(self, mean: Floats) -> Reference:
+        """Return mean scores of the references as one reference."""
         return Reference(mean, self.seen, " + ".join(r.subject.name for r in self.references))
 
 
@@ -81,9 +83,7 @@ def run_query(request: QueryRequest) -> Answer:
     """
     transcript = StoredTranscript.open(request.folder)
     seen = Lineage(frozenset(request.seen))
-    weights = position_weights(request.weights, seen) if request.weights else None
-    if weights is not None:
-        weights.require_untainted(transcript)
+    weights = _weights(request.weights, seen, transcript)
     cache = request.folder.with_name(request.folder.name + ".answers")
     access = Access(request.model_name, request.tokenizer, cache)
     with ExitStack() as stack:
@@ -142,13 +142,9 @@ def _one_by_one(request: QueryRequest, asking: _Asking, level: float) -> Answer:
     if most > len(whole):
         raise ProvenanceError(f"cannot draw {most} of {len(whole)} rows")
     drawn = uniform_rows(len(whole), most, request.seed)
-    fixed: dict[str, Any] = {
-        "spread": _spread(asking),
-        "weights": asking.weights,
-        "alternative": request.alternative,
-        "seed": request.seed,
-    }
-    test = SequentialQueryTest(**fixed)
+    test = SequentialQueryTest.of(
+        _order(whole)[0], asking.weights, alternative=request.alternative, seed=request.seed
+    )
     answers = []
     for answer in _answers(asking, drawn):
         answers.append(answer)
@@ -156,19 +152,17 @@ def _one_by_one(request: QueryRequest, asking: _Asking, level: float) -> Answer:
         if test.reached(level):
             break
     if request.evidence is not None:
-        name = " + ".join(r.subject.name for r in asking.references)
         against = np.array([answer.reference for answer in answers])
         evidence = Evidence.of_sequential(
             test,
             whole,
             drawn[: test.n],
             [answer.score for answer in answers],
-            Reference(against, asking.seen, name) if asking.references else None,
+            asking.named(against) if asking.references else None,
             suspect=subject,
             commitment=commitment_of(request, request.folder, whole, request.open_seed),
             selection=_drawn(whole, most, request.seed, test.n),
             disclose_tokens=request.disclose_tokens,
-            **fixed,
         )
         write(evidence, request)
     reached = "reached" if test.reached(level) else "not reached"
@@ -208,14 +202,14 @@ def _choose(request: QueryRequest, asking: _Asking) -> tuple[Rows, Selection]:
     if request.design == "random" and n is not None and pilot is None:
         return transcript.sample_rows(n, seed), _drawn(transcript, n, seed, n)
     asked = _rows_of_pilot(pilot, transcript) if pilot else np.array([], np.int64)
-    everything = transcript.read()
+    positions, strata = _order(transcript)
     n = n or len(transcript) - len(asked)
     rows = choose_positions(
-        everything.positions,
+        positions,
         n,
         asking.weights,
         design=request.design,
-        strata=everything.strata,
+        strata=strata,
         leave_out=asked,
         seed=seed,
     )
@@ -240,14 +234,21 @@ def _drawn(transcript: StoredTranscript, n: int, seed: int, asked: int) -> Selec
     return Selection(method="uniform", n=n, seed=seed)
 
 
-def all_positions(transcript: StoredTranscript) -> Rows:
-    """Return the positions of all rows, reading the files batch by batch."""
-    return np.concatenate([batch.positions for batch in transcript.batches()])
+def _order(transcript: StoredTranscript) -> tuple[Rows, Rows]:
+    """Return positions and strata of all rows; their tokens are held a batch at a time."""
+    parts = [(batch.positions, batch.strata) for batch in transcript.batches()]
+    positions, strata = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return positions, strata
 
 
-def _spread(asking: _Asking) -> float:
-    positions = all_positions(asking.transcript)
-    return float(np.std(asking.weights.at(positions) if asking.weights else positions))
+def _weights(
+    name: str | None, seen: Lineage, transcript: StoredTranscript
+) -> PositionWeights | None:
+    if name is None:
+        return None
+    weights = position_weights(name, seen)
+    weights.require_untainted(transcript)
+    return weights
 
 
 @dataclass(frozen=True)
@@ -269,16 +270,13 @@ def run_plan(request: PlanRequest) -> Answer:
     Raises:
         ProvenanceError: any input that does not fit.
     """
-    seen = Lineage(frozenset(request.seen))
-    weights = position_weights(request.weights, seen) if request.weights else None
     transcript = StoredTranscript.open(request.folder)
-    if weights is not None:
-        weights.require_untainted(transcript)
+    weights = _weights(request.weights, Lineage(frozenset(request.seen)), transcript)
     positions, scores = _pilot(request.pilot, transcript)
     plan = plan_queries(
         positions,
         scores,
-        all_positions(transcript),
+        _order(transcript)[0],
         weights,
         alpha=request.p,
         power=request.power,
@@ -300,8 +298,7 @@ def _pilot(path: Path, transcript: StoredTranscript) -> tuple[Floats, Floats]:
         ProvenanceError: neither of the two, or evidence about another transcript.
     """
     if path.suffix == ".parquet":
-        positions, scores = columns(path, ("position", "score"))
-        return np.array(positions), np.array(scores)
+        return columns(path, ("position", "score"))
     predicate = _pilot_predicate(path, transcript)
     asked = np.array(predicate.suspects[0].scores)
     if predicate.reference is not None:

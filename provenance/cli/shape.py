@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from provenance.cli.inputs import read_json
@@ -59,7 +61,7 @@ def _of_schedule(path: Path) -> PositionWeights:
     )
 
 
-def columns(path: Path, names: tuple[str, str]) -> tuple[list[float], list[float]]:
+def columns(path: Path, names: tuple[str, str]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Read two columns of a parquet file.
 
     Raises:
@@ -72,5 +74,5 @@ def columns(path: Path, names: tuple[str, str]) -> tuple[list[float], list[float
         table = pd.read_parquet(path, columns=list(names))
     except (OSError, ValueError, KeyError, pa.ArrowInvalid) as error:
         raise BadScores(f"{path}: needs columns {' and '.join(names)} ({error})") from None
-    first, second = (table[name].astype(float).tolist() for name in names)
+    first, second = (table[name].to_numpy(float) for name in names)
     return first, second

@@ -38,11 +38,9 @@ from provenance.lineage import Reference
 from provenance.ngrams import NgramIndex
 from provenance.partition import PartitionResult, overlap, partition_test
 from provenance.query import QueryFamily, QueryResult, query_family
-from provenance.ranks import Alternative
 from provenance.reshuffle import ReshuffleResult
 from provenance.sequential import SequentialQueryTest
 from provenance.transcript import PAD, Transcript, pad_rows
-from provenance.weights import PositionWeights
 
 if TYPE_CHECKING:
     from securesystemslib.signer import CryptoSigner
@@ -144,10 +142,6 @@ class Evidence:
         reference: Reference | None = None,
         *,
         suspect: Subject,
-        spread: float,
-        weights: PositionWeights | None = None,
-        alternative: Alternative = "later-is-likelier",
-        seed: int = 0,
         commitment: Commitment | None = None,
         selection: Selection | None = None,
         disclose_tokens: bool = False,
@@ -161,21 +155,17 @@ class Evidence:
             scores: the suspect's, in the same order, shape (n,).
             reference: whose scores were subtracted, in the same order.
             suspect: the subject.
-            spread: as given to the test, like the next three.
-            weights: of the positions.
-            alternative: direction.
-            seed: of the keys that break ties.
             commitment: what was published; the root and "not published" by default.
             selection: the draw whose first rows were asked.
             disclose_tokens: show the token ids, not only their digests.
 
         Raises:
-            BadEvidence: the result does not follow from rows, scores and options, or the
-                commitment is to another transcript.
+            BadEvidence: the result does not follow from rows and scores, or the commitment is to
+                another transcript.
             TaintedReference: reference or weights depend on this very order.
         """
         chosen = np.asarray(rows, dtype=np.int64)
-        for source in (reference, weights):
+        for source in (reference, result.weights):
             if source is not None:
                 source.require_untainted(transcript.take(chosen))
         examples, order = show(transcript, chosen, disclose_tokens)
@@ -192,8 +182,12 @@ class Evidence:
                 result=recompute.sequential_result(result),
             ),
             reference=reference_model(reference, order),
-            weights=weights_model(weights),
-            options={"spread": float(spread), "alternative": alternative, "seed": seed},
+            weights=weights_model(result.weights),
+            options={
+                "spread": float(result.spread),
+                "alternative": result.alternative,
+                "seed": result.seed,
+            },
         )
         require_same(predicate.suspect.result, recompute.sequential(predicate), suspect.name)
         return cls("sequential", predicate)

@@ -21,7 +21,7 @@ from provenance.evidence.schema import (
 from provenance.ngrams import NgramIndex
 from provenance.partition import overlap
 from provenance.planning import choose_positions
-from provenance.store import StoredTranscript
+from provenance.store import StoredTranscript, uniform_rows
 from provenance.transcript import Transcript
 
 if TYPE_CHECKING:
@@ -173,11 +173,6 @@ def asked_in_order(predicate: SequentialPredicate) -> Check:
         f"asked in the order that seed {chosen.seed} draws, none left out before the stop",
         f"not the order of asking that seed {chosen.seed} draws",
     )
-
-
-def uniform_rows(size: int, n: int, seed: int) -> np.ndarray:
-    """Return n distinct row numbers in canonical order, drawn uniformly, in random order."""
-    return np.random.default_rng(seed).choice(size, n, replace=False)
 
 
 def extreme_leaves(transcript: "Provable", n: int, fixed: Weights | None, seed: int) -> np.ndarray:
