@@ -31,3 +31,11 @@ class TrackingError(StemmaError):
 
 class RunError(StemmaError):
     """A run cannot be started (folder not writable, already running, no device)."""
+
+
+class ExecutorError(StemmaError):
+    """An executor cannot be used: its package is missing, its cluster does not answer."""
+
+
+class ManifestError(StemmaError):
+    """A batch manifest cannot be read, does not fit the schema, or selects nothing."""

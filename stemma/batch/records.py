@@ -40,6 +40,25 @@ class Failure(StrEnum):
     DATA = "data unavailable"
     DEAD_KERNEL = "dead kernel"
     DEAD_WORKER = "dead worker"
+    OUT_OF_MEMORY = "out of memory"
+    DISK_FULL = "disk full"
+    LOST_NODE = "lost node"
+
+    @property
+    def is_infrastructure(self) -> bool:
+        """Whether the machine failed rather than the notebook, so that trying again is honest."""
+        return self in _INFRASTRUCTURE
+
+
+_INFRASTRUCTURE = frozenset(
+    {
+        Failure.DEAD_KERNEL,
+        Failure.DEAD_WORKER,
+        Failure.OUT_OF_MEMORY,
+        Failure.DISK_FULL,
+        Failure.LOST_NODE,
+    }
+)
 
 
 class _Record(BaseModel):
@@ -56,7 +75,7 @@ class _Record(BaseModel):
 
 
 class MlflowIds(_Record):
-    """Where the run is tracked; handed down so that no worker creates an experiment or a run."""
+    """Where the run is tracked (``mlflow.json``); no worker creates an experiment or a run."""
 
     tracking_uri: str
     experiment_id: str
@@ -64,7 +83,16 @@ class MlflowIds(_Record):
 
 
 class Spec(_Record):
-    """Everything that a worker needs to know."""
+    """Everything that a worker needs to know.
+
+    Attributes:
+        timeout: deadline of the whole notebook, seconds.
+        threads: CPU threads that the notebook may use.
+        memory_mb: resident memory that the run's processes may use together, MiB; None: no limit.
+        gpus: GPUs that the run needs for itself.
+        token: names one attempt; the worker refuses a spec of another one, and every process of
+            the attempt carries it in its environment.
+    """
 
     version: Literal[1] = SCHEMA_VERSION
     slug: str
@@ -81,7 +109,10 @@ class Spec(_Record):
     device: str
     paper_version: int
     fingerprint: dict[str, str]
-    mlflow: MlflowIds | None = None
+    memory_mb: int | None = None
+    gpus: int = 0
+    attempt: int = 1
+    token: str = ""
 
 
 class RunState(_Record):
@@ -93,6 +124,43 @@ class RunState(_Record):
     message: str = ""
     started: float | None = None
     ended: float | None = None
+    attempts: int = 1
+
+
+class BatchRun(_Record):
+    """One run of a batch.
+
+    Attributes:
+        folder: the run's folder, relative to the folder of runs.
+        label: the slug and what tells the run from others of the same paper.
+        cached: whether a completed run of this key was there before.
+    """
+
+    slug: str
+    scale: Scale
+    key: str
+    folder: str
+    label: str
+    cached: bool = False
+
+    @property
+    def name(self) -> str:
+        """The run's name within its batch, good for a file name."""
+        return f"{self.slug}-{self.key[:16]}"
+
+
+class Batch(_Record):
+    """What a batch is to do (``batches/<id>/batch.json``); how far it is stands in its runs."""
+
+    version: Literal[1] = SCHEMA_VERSION
+    id: str
+    name: str = ""
+    created: float
+    host: str
+    jobs: int = 1
+    retries: int = 2
+    executor: dict[str, Any] = {"kind": "local"}
+    runs: list[BatchRun]
 
 
 class CellTiming(_Record):
@@ -129,6 +197,7 @@ class Result(_Record):
     started: float
     seconds: float
     cells: list[CellTiming]
+    token: str = ""
 
     def judged_by(self, paper: Paper) -> "Result":
         """Return this result with the verdicts of the paper's present rules."""
