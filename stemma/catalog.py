@@ -190,6 +190,9 @@ class Paper(_Model):
     parameters: list[Parameter] = []
     data: list[DataNeed] = []
     models: list[str] = []
+    less_memory: dict[str, Value] = Field(
+        {}, description="parameters that save memory at the cost of time and nothing else"
+    )
     deviations: list[Note] = []
     defects: list[Note] = []
     timeout: dict[Scale, int] = Field(
@@ -204,6 +207,11 @@ class Paper(_Model):
         for field in ("claims", "deviations", "defects"):
             _require_unique((item.id for item in getattr(self, field)), field)
         _require_unique((p.name for p in self.parameters), "parameters")
+        known = {p.name: p for p in self.parameters}
+        for name, value in self.less_memory.items():
+            if name not in known:
+                raise ValueError(f"less_memory: `{name}` is no parameter")
+            known[name].check(value)
         return self
 
     def claim(self, claim_id: str) -> Claim:

@@ -11,8 +11,12 @@ from typing import Any
 def write_atomically(path: Path, text: str) -> None:
     """Write ``text`` to a sibling of ``path`` and rename it into place."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)  # a full disk needs its room back
+        raise
 
 
 def write_json(path: Path, value: object) -> None:
@@ -32,7 +36,10 @@ def append_event(path: Path, kind: str, fields: Mapping[str, Any]) -> None:
 
 
 class EventTail:
-    """Reads the events that were appended since the last call."""
+    """Reads the events that were appended since the last call.
+
+    A line that a full disk cut short is skipped.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -48,4 +55,7 @@ class EventTail:
                 if not line.endswith(b"\n"):
                     return
                 self._offset += len(line)
-                yield json.loads(line)
+                try:
+                    yield json.loads(line)
+                except json.JSONDecodeError:
+                    continue

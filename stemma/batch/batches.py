@@ -13,7 +13,7 @@ from typing import NamedTuple
 from pydantic import ValidationError
 
 from stemma import catalog, paths
-from stemma.batch.records import Batch, BatchRun, Result, RunState, State
+from stemma.batch.records import Batch, BatchRun, MlflowIds, Result, RunState, State
 from stemma.errors import RunError
 
 
@@ -107,6 +107,15 @@ def keep(batch_id: str, run: BatchRun, state: RunState | None = None) -> None:
         _link(source, target)
     if state is not None:
         state.write(_state_path(batch_id, run))
+
+
+def mlflow_ids(folder: Path) -> MlflowIds | None:
+    """Return where a run is tracked; None if MLflow has no run for it yet."""
+    try:
+        ids: MlflowIds = MlflowIds.read(folder / "mlflow.json")
+    except (FileNotFoundError, ValidationError):
+        return None
+    return ids
 
 
 def labels(entries: Sequence[tuple[str, str, dict[str, object]]]) -> list[str]:

@@ -17,30 +17,30 @@ class Gpu(NamedTuple):
 
 
 @cache
-def visible_gpu() -> Gpu | None:
-    """Return the first GPU that CUDA would show here, None if there is none."""
+def visible_gpus() -> tuple[Gpu, ...]:
+    """Return the GPUs that CUDA would show here, in the order it would number them."""
     wanted = os.environ.get("CUDA_VISIBLE_DEVICES")
     if wanted in ("", "-1"):
-        return None
+        return ()
     query = ["nvidia-smi", "--query-gpu=name,uuid", "--format=csv,noheader"]
     try:
         found = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True)
     except (OSError, subprocess.SubprocessError):
-        return None
-    rows = [line.split(", ") for line in found.stdout.strip().splitlines()]
-    gpus = [Gpu(name, uuid) for name, uuid in rows]
-    first = (wanted or "0").split(",")[0]
-    by_index = gpus[int(first) :] if first.isdigit() else [g for g in gpus if g.uuid == first]
-    return by_index[0] if by_index else None
+        return ()
+    gpus = [Gpu(*line.split(", ")) for line in found.stdout.strip().splitlines()]
+    if wanted is None:
+        return tuple(gpus)
+    by_name = {gpu.uuid: gpu for gpu in gpus} | {str(i): gpu for i, gpu in enumerate(gpus)}
+    return tuple(by_name[name] for name in wanted.split(",") if name in by_name)
 
 
 def device_class() -> str:
     """Return ``cpu``, or ``cuda`` and the GPU's name: what a result may depend on."""
-    gpu = visible_gpu()
-    return "cpu" if gpu is None else f"cuda {gpu.name}"
+    gpus = visible_gpus()
+    return f"cuda {gpus[0].name}" if gpus else "cpu"
 
 
 def check_device(scale: Scale) -> None:
     """Raise RunError if ``scale`` needs a GPU and there is none."""
-    if scale == "gpu" and visible_gpu() is None:
+    if scale == "gpu" and not visible_gpus():
         raise RunError("scale gpu needs a CUDA device and none is visible: use --scale small")

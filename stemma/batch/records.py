@@ -90,6 +90,7 @@ class Spec(_Record):
         threads: CPU threads that the notebook may use.
         memory_mb: resident memory that the run's processes may use together, MiB; None: no limit.
         gpus: GPUs that the run needs for itself.
+        less_memory: parameters to change should the run run out of memory.
         token: names one attempt; the worker refuses a spec of another one, and every process of
             the attempt carries it in its environment.
     """
@@ -111,8 +112,19 @@ class Spec(_Record):
     fingerprint: dict[str, str]
     memory_mb: int | None = None
     gpus: int = 0
+    less_memory: dict[str, Value] = {}
     attempt: int = 1
     token: str = ""
+
+
+class Worker(_Record):
+    """The process that executes an attempt (``worker.json``); its start time tells ids apart."""
+
+    version: Literal[1] = SCHEMA_VERSION
+    token: str
+    host: str
+    pid: int
+    created: float
 
 
 class RunState(_Record):

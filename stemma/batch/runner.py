@@ -1,230 +1,255 @@
-"""The runner owns states, cancellation and tracking; workers only write their folders."""
+"""The runner owns the states of a batch's runs; workers only write their folders.
 
-import shutil
-import signal
-import threading
+It is a process of its own (``runners.start``) that survives the terminal. Whatever it knows stands in files:
+a runner that is started on a batch whose runner died adopts the workers that live and tries the
+dead ones again. Nothing is executed twice at a time, because a worker holds its folder's lock, and
+nothing twice to completion, because a result carries the token of its attempt.
+"""
+
+import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
-from typing import Any, Protocol
+
+from filelock import Timeout
+from pydantic import ValidationError
 
 from stemma import files
-from stemma.batch import local
-from stemma.batch.plan import Planned
-from stemma.batch.records import MlflowIds, Result, RunState, State
+from stemma.batch import attempts, batches, requests
+from stemma.batch.executors import Executor, Handle, Job
+from stemma.batch.records import Batch, BatchRun, Failure, RunState, Spec, State
+from stemma.batch.scribe import Scribe
+from stemma.errors import ExecutorError
 
-_REFRESH_SECONDS = 0.2
-_TRACK_SECONDS = 3.0
+_LOOP_SECONDS = 0.05
+_REFUSED_SECONDS = 2.0
+_FULL_SECONDS = 1.0
+_AHEAD = 2
 
-
-class Listener(Protocol):
-    """Sees a batch go by; the terminal's progress bars are one."""
-
-    def state(self, planned: Planned, state: RunState) -> None:
-        """A run changed its state."""
-
-    def event(self, planned: Planned, event: dict[str, Any]) -> None:
-        """A run's worker or notebook appended an event."""
-
-    def warn(self, message: str) -> None:
-        """Something went wrong that does not stop the batch."""
+_log = logging.getLogger("stemma.batch")
 
 
-class Tracking(Protocol):
-    """What the runner needs of a tracker (``stemma.tracking.Tracker``)."""
+@dataclass
+class _Work:
+    """A run that is not over: where it stands, and the attempt that is under way."""
 
-    uri: str
-
-    def experiment(self, slug: str) -> str:
-        """Return the id of a paper's experiment."""
-
-    def open_batch(self, batch_id: str, slugs: Sequence[str], description: str) -> str:
-        """Create the batch's parent run and return its id."""
-
-    def start(self, folder: Path, spec: dict[str, Any]) -> str:
-        """Create a run and return its id."""
-
-    def poll(self, folder: Path) -> None:
-        """Forward new metrics."""
-
-    def finish(self, folder: Path) -> None:
-        """Log the results and end the run."""
-
-    def close_batch(self, parent_id: str, summary: dict[str, str]) -> None:
-        """End the parent run."""
-
-
-@dataclass(frozen=True)
-class Finished:
-    """A run that is over: executed now, or taken from the cache."""
-
-    planned: Planned
+    run: BatchRun
+    folder: Path
     state: RunState
-    result: Result | None
-    cached: bool = False
+    spec: Spec | None = None
+    handle: Handle | None = None
+    cancelled: bool = False
+    less_memory: bool = False
+    said: RunState | None = None
+
+    @property
+    def job(self) -> Job:
+        assert self.spec is not None
+        return Job(self.spec, self.folder)
 
 
 class Runner:
-    """Executes planned runs, at most ``jobs`` at a time.
+    """Brings every run of a batch to its end."""
 
-    A ``tracker`` is used by one thread only; when it fails, the batch goes on and
-    ``stemma sync`` repairs MLflow later from the runs' folders.
-    """
+    def __init__(self, batch: Batch, executor: Executor, scribe: Scribe) -> None:
+        """Take over a batch.
 
-    def __init__(
-        self,
-        planned: Sequence[Planned],
-        listener: Listener,
-        *,
-        jobs: int = 1,
-        tracker: Tracking | None = None,
-    ) -> None:
-        self._planned = list(planned)
-        self._listener = listener
-        self._jobs = jobs
-        self._tracker = tracker
-        self._cancel = threading.Event()
-        self._tracking = ThreadPoolExecutor(1, thread_name_prefix="mlflow")
-        self._poll: Future[Any] | None = None
-        self._polled = 0.0
+        Args:
+            batch: what is to be done.
+            executor: where workers run.
+            scribe: tells where MLflow tracks the runs.
+        """
+        self._batch = batch
+        self._folder = batches.folder(batch.id)
+        self._executor = executor
+        self._scribe = scribe
+        self._wait_until = 0.0
+        self._works = {
+            run.name: _Work(run, batches.run_folder(run), batches.state_of(batch, run))
+            for run in batch.runs
+            if not run.cached
+        }
+        self._live = {n: w for n, w in self._works.items() if not self._is_settled(w)}
 
-    def run(self) -> list[Finished]:
-        """Run everything that is not cached; return all runs in the planned order."""
-        todo = [p for p in self._planned if p.hit is None]
-        parent = self._open_batch(todo)
-        tails = {p.folder: files.EventTail(p.folder / "events.jsonl") for p in todo}
-        for p in todo:
-            prepare(p.folder)
-            self._set(p, RunState(state=State.QUEUED))
-        with self._signals(), ThreadPoolExecutor(self._jobs) as pool:
-            futures = {pool.submit(self._one, p): p for p in todo}
-            pending = set(futures)
-            while pending:
-                _, pending = wait(pending, _REFRESH_SECONDS, FIRST_COMPLETED)
-                for p in todo:
-                    for event in tails[p.folder].read():
-                        self._listener.event(p, event)
-                self._poll_tracker(todo)
-        finished = {futures[f].folder: f.result() for f in futures}
-        everything = [finished.get(p.folder) or _from_cache(p) for p in self._planned]
-        self._close_batch(parent, [f for f in everything if not f.cached])
-        return everything
-
-    @property
-    def cancelled(self) -> bool:
-        """Whether the batch was stopped by a signal."""
-        return self._cancel.is_set()
-
-    def _one(self, planned: Planned) -> Finished:
-        folder = planned.folder
-        if self._cancel.is_set():
-            state = RunState(state=State.CANCELLED, message="cancelled before it started")
-        else:
-            self._set(planned, RunState(state=State.STARTING, started=time.time()))
-            spec = planned.spec.model_copy(update={"mlflow": self._start_tracking(planned)})
-            spec.write(folder / "spec.json")
-            self._set(planned, RunState(state=State.RUNNING, started=time.time()))
-            state = local.execute(spec, folder, self._cancel)
-        self._set(planned, state)
-        self._track(lambda t: t.finish(folder), wait_for_it=False)
-        path = folder / "result.json"
-        return Finished(planned, state, Result.read(path) if path.is_file() else None)
-
-    def _set(self, planned: Planned, state: RunState) -> None:
-        state.write(planned.folder / "state.json")
-        self._listener.state(planned, state)
-
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        """Turn SIGINT and SIGTERM into a cancellation of the whole batch."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def cancel(_number: int, _frame: FrameType | None) -> None:
-            self._cancel.set()
-
-        before = {s: signal.signal(s, cancel) for s in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def _open_batch(self, todo: Sequence[Planned]) -> str | None:
-        if not todo:
-            return None
-        slugs = [p.spec.slug for p in todo]
-        batch = todo[0].spec.batch
-        parent: str | None = self._track(lambda t: t.open_batch(batch, slugs, ", ".join(slugs)))
-        return parent
-
-    def _close_batch(self, parent: str | None, finished: Sequence[Finished]) -> None:
-        if parent is not None:
-            summary = {f.planned.spec.slug: f.state.state.value for f in finished}
-            self._track(lambda t: t.close_batch(parent, summary))
-        self._tracking.shutdown(wait=True)
-
-    def _start_tracking(self, planned: Planned) -> MlflowIds | None:
-        def start(tracker: Tracking) -> MlflowIds:
-            spec = planned.spec.model_dump(mode="json")
-            return MlflowIds(
-                tracking_uri=tracker.uri,
-                experiment_id=tracker.experiment(planned.spec.slug),
-                run_id=tracker.start(planned.folder, spec),
-            )
-
-        ids: MlflowIds | None = self._track(start)
-        return ids
-
-    def _poll_tracker(self, todo: Sequence[Planned]) -> None:
-        busy = self._poll is not None and not self._poll.done()
-        if self._tracker is None or busy or time.monotonic() - self._polled < _TRACK_SECONDS:
-            return
-        self._polled = time.monotonic()
-
-        def poll(tracker: Tracking) -> None:
-            for p in todo:
-                tracker.poll(p.folder)
-
-        self._poll = self._submit(poll)
-
-    def _track(self, action: Callable[[Tracking], Any], *, wait_for_it: bool = True) -> Any:
-        if self._tracker is None:
-            return None
-        future = self._submit(action)
-        return future.result() if wait_for_it else None
-
-    def _submit(self, action: Callable[[Tracking], Any]) -> Future[Any]:
-        def guarded() -> Any:
-            if self._tracker is None:
-                return None
+    def run(self) -> None:
+        """Work until every run is over; a full disk or a refusing cluster only makes it wait."""
+        for work in self._live.values():
+            self._recover(work)
+        while self._live or self._obey():
             try:
-                return action(self._tracker)
-            except Exception as error:
-                # The run matters more than its view: drop the tracker, keep the batch.
-                self._tracker = None
-                self._listener.warn(
-                    f"MLflow failed ({type(error).__name__}: {error}); the runs go on,"
-                    " `stemma sync` will bring MLflow up to date"
-                )
-                return None
+                self._step()
+            except OSError as error:
+                _log.warning("%s: waiting", error)
+                time.sleep(_FULL_SECONDS)
+            time.sleep(_LOOP_SECONDS)
 
-        return self._tracking.submit(guarded)
+    def _step(self) -> None:
+        self._obey()
+        for work in self._of(State.STARTING, State.RUNNING):
+            if work.handle is not None:
+                self._watch(work)
+        self._launch()
+        for name, work in list(self._live.items()):
+            self._tell(work)
+            if work.state.state.final:
+                batches.keep(self._batch.id, work.run, work.state)
+                del self._live[name]
+
+    def _is_settled(self, work: _Work) -> bool:
+        """Whether a run is over and the batch has its result."""
+        return work.state.state.final and batches.is_kept(self._batch.id, work.run)
+
+    def _recover(self, work: _Work) -> None:
+        """Find out what became of a run while there was no runner."""
+        if work.state.state not in (State.STARTING, State.RUNNING):
+            return
+        work.spec = Spec.read(work.folder / "spec.json")
+        handle = _stored_handle(work.folder, work.spec) or Handle(
+            kind=self._executor.kind, id="", token=work.spec.token
+        )
+        if work.spec.token and self._executor.reattach(work.job, handle):
+            work.handle = handle
+            return
+        words = "its worker died while there was no runner"
+        self._end(work, RunState(state=State.LOST, message=words))
+
+    def _obey(self) -> bool:
+        """Take the requests; return whether there were any."""
+        taken = requests.take(self._folder)
+        for request in taken:
+            for name, work in self._works.items():
+                if request.runs is None or name in request.runs:
+                    (self._cancel if request.action == "cancel" else self._retry)(work)
+        return bool(taken)
+
+    def _cancel(self, work: _Work) -> None:
+        if work.state.state.final:
+            return
+        work.cancelled = True
+        if work.handle is not None:
+            self._executor.cancel(work.job, work.handle)
+        else:
+            words = "cancelled before it started"
+            work.state = _ended(work.state, RunState(state=State.CANCELLED, message=words))
+
+    def _retry(self, work: _Work) -> None:
+        """Queue a run that did not succeed once more, with all its attempts before it."""
+        if not work.state.state.final or work.state.state is State.SUCCEEDED:
+            return
+        batches.forget(self._batch.id, work.run)
+        work.state = RunState(state=State.QUEUED)
+        work.spec = work.handle = work.said = None
+        work.cancelled = work.less_memory = False
+        self._live[work.run.name] = work
+
+    def _launch(self) -> None:
+        """Start what there are slots for; prepare a little ahead, so that MLflow is ready."""
+        busy = sum(work.handle is not None for work in self._live.values())
+        starting = [w for w in self._of(State.STARTING) if w.handle is None]
+        ahead = self._executor.slots + _AHEAD - busy - len(starting)
+        for work in self._of(State.QUEUED):
+            if ahead <= 0:
+                break
+            self._prepare(work)
+            starting.append(work)
+            ahead -= 1
+        for work in starting[: max(0, self._executor.slots - busy)]:
+            self._submit(work)
+
+    def _prepare(self, work: _Work) -> None:
+        number = work.state.attempts
+        try:
+            work.spec = attempts.begin(work.folder, number, less_memory=work.less_memory)
+        except Timeout:
+            return  # a worker of an older attempt is about to leave
+        work.state = work.state.model_copy(
+            update={"state": State.STARTING, "started": work.state.started or time.time()}
+        )
+        self._tell(work)
+
+    def _submit(self, work: _Work) -> None:
+        if time.monotonic() < self._wait_until or not self._scribe.is_ready(work.folder):
+            return
+        try:
+            work.handle = self._executor.submit(work.job)
+        except ExecutorError as error:
+            _log.warning("%s", error)
+            self._wait_until = time.monotonic() + _REFUSED_SECONDS
+            return
+        files.write_json(work.folder / "handle.json", work.handle.model_dump())
+
+    def _watch(self, work: _Work) -> None:
+        assert work.handle is not None
+        report = self._executor.poll(work.job, work.handle)
+        if report.phase == "running" and work.state.state is State.STARTING:
+            work.state = work.state.model_copy(update={"state": State.RUNNING})
+        if report.phase != "over":
+            return
+        result = attempts.outcome(work.folder, work.handle.token)
+        if result is not None:
+            state = RunState(state=result.outcome, failure=result.failure, message=result.message)
+        elif work.cancelled:
+            state = RunState(state=State.CANCELLED, message="cancelled")
+        elif report.timed_out:
+            state = RunState(state=State.TIMED_OUT, message=report.message)
+        else:
+            failure = report.failure or Failure.DEAD_WORKER
+            state = RunState(state=State.FAILED, failure=failure, message=report.message)
+        self._end(work, state)
+
+    def _end(self, work: _Work, found: RunState) -> None:
+        """Set the final state of an attempt, or queue the next one if the machine failed."""
+        assert work.spec is not None
+        result = attempts.outcome(work.folder, work.spec.token)
+        if found.state is State.LOST and result is not None:
+            found = RunState(state=result.outcome, failure=result.failure, message=result.message)
+        again = work.state.attempts <= self._batch.retries and not work.cancelled
+        if again and attempts.may_retry(found, work.folder, work.spec):
+            _log.warning("%s: attempt %d: %s", work.run.label, work.state.attempts, found.message)
+            work.less_memory = found.failure is Failure.OUT_OF_MEMORY
+            work.state = work.state.model_copy(
+                update={
+                    "state": State.QUEUED,
+                    "attempts": work.state.attempts + 1,
+                    "message": f"tried again after: {found.message or found.state.value}",
+                }
+            )
+            work.spec = work.handle = None
+            return
+        work.state = _ended(work.state, found)
+        work.handle = None
+
+    def _tell(self, work: _Work) -> None:
+        """Write a run's state if it changed; what a full disk refuses is written later."""
+        if work.state == work.said:
+            return
+        work.state.write(work.folder / "state.json")
+        event = {"run": work.run.name, **work.state.model_dump(mode="json", exclude={"version"})}
+        files.append_event(self._folder / "events.jsonl", "state", event)
+        work.said = work.state
+
+    def _of(self, *states: State) -> Iterator[_Work]:
+        return (work for work in list(self._live.values()) if work.state.state in states)
 
 
-def prepare(folder: Path) -> None:
-    """Make an empty run folder; an older attempt is kept beside it under ``superseded/``."""
-    if folder.exists():
-        old = folder.parent / "superseded"
-        old.mkdir(exist_ok=True)
-        shutil.move(folder, old / f"{folder.name}-{time.time_ns()}")
-    folder.mkdir(parents=True)
+def _ended(before: RunState, found: RunState) -> RunState:
+    """Return the final state, with the times and the attempts of the run."""
+    return found.model_copy(
+        update={"started": before.started, "ended": time.time(), "attempts": before.attempts}
+    )
 
 
-def _from_cache(planned: Planned) -> Finished:
-    return Finished(planned, RunState(state=State.SUCCEEDED), planned.hit, cached=True)
+def _stored_handle(folder: Path, spec: Spec) -> Handle | None:
+    try:
+        text = (folder / "handle.json").read_text(encoding="utf-8")
+        handle = Handle.model_validate_json(text)
+    except (FileNotFoundError, ValidationError):
+        return None
+    return handle if handle.token == spec.token else None
+
+
+def summary(states: Sequence[RunState]) -> str:
+    """Say how many runs are in which state."""
+    counts = {state: sum(s.state is state for s in states) for state in State}
+    return ", ".join(f"{count} {state.value}" for state, count in counts.items() if count)

@@ -1,13 +1,15 @@
 """One fresh process executes one notebook and writes exactly one result, atomically.
 
-``python -m stemma.batch.worker FOLDER/spec.json``: the same command for every executor. The
-notebook's kernel inherits this process's environment. The outcome is judged from the replies of
+``python -m stemma.batch.worker FOLDER/spec.json``: the same for every executor, but that the local
+one forks it from a process that has its imports already. The notebook's kernel inherits this process's environment. The outcome is judged from the replies of
 the kernel, never from the executed notebook, whose states papermill gets wrong after a time-out,
 a dead kernel or ``sys.exit(0)``.
 """
 
+import errno
 import json
 import os
+import socket
 import sys
 import time
 from dataclasses import dataclass, field
@@ -15,20 +17,27 @@ from pathlib import Path
 from typing import Any
 
 import papermill
+import psutil
+import tenacity
 from filelock import FileLock, Timeout
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
 from stemma import catalog, files
-from stemma.batch.records import CellTiming, Failure, Result, Spec, State
+from stemma.batch.records import CellTiming, Failure, Result, Spec, State, Worker
 from stemma.batch.sampler import SystemSampler
 from stemma.recorder import RUN_DIR
 
 _SAMPLE_SECONDS = 5.0
+_LOCK_SECONDS = 20.0
+_DISK_SECONDS = 900.0
 _FAILURES = {
     "CheckFailed": Failure.CHECK,
     "DataUnavailable": Failure.DATA,
+    "MemoryError": Failure.OUT_OF_MEMORY,
+    "OutOfMemoryError": Failure.OUT_OF_MEMORY,
 }
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 class DeadlinePassed(Exception):
@@ -79,15 +88,41 @@ class _Ending:
     message: str = ""
 
 
-def main(spec_path: Path) -> None:
-    """Execute the run of ``spec_path`` and write its ``result.json``."""
+def main(spec_path: Path, token: str | None = None) -> None:
+    """Execute the run of ``spec_path`` and write its ``result.json``.
+
+    The worker holds the folder's lock as long as it lives, so that no other takes its place. It
+    does nothing if it comes too late: after another attempt began, or after its own was completed
+    (a cluster may start a job twice).
+
+    Args:
+        spec_path: the specification, in the run's folder.
+        token: the attempt that this worker was started for; None takes the one of the file.
+    """
     folder = spec_path.parent
-    spec: Spec = Spec.read(spec_path)
     try:
-        with FileLock(folder / ".lock", blocking=False):
-            _execute(spec, folder)
+        with FileLock(folder / ".lock", timeout=_LOCK_SECONDS):
+            spec: Spec = Spec.read(spec_path)
+            if token in (None, spec.token) and not _is_done(folder, spec):
+                _introduce(folder, spec)
+                _execute(spec, folder)
     except Timeout:
         sys.exit(f"{folder} is being run by another process")
+
+
+def _is_done(folder: Path, spec: Spec) -> bool:
+    path = folder / "result.json"
+    return bool(spec.token and path.is_file() and Result.read(path).token == spec.token)
+
+
+def _introduce(folder: Path, spec: Spec) -> None:
+    process = psutil.Process()
+    Worker(
+        token=spec.token,
+        host=socket.gethostname(),
+        pid=process.pid,
+        created=process.create_time(),
+    ).write(folder / "worker.json")
 
 
 def _execute(spec: Spec, folder: Path) -> None:
@@ -102,7 +137,22 @@ def _execute(spec: Spec, folder: Path) -> None:
     if partial.exists():
         os.replace(partial, folder / "executed.ipynb")
     result = _result(spec, folder, ending, progress, started, time.monotonic() - clock)
-    result.write(folder / "result.json")
+    _write_when_there_is_room(result, folder / "result.json")
+
+
+def _write_when_there_is_room(result: Result, path: Path) -> None:
+    """What took hours to compute must not be lost to a disk that is full for minutes."""
+    patiently = tenacity.Retrying(
+        retry=tenacity.retry_if_exception(_is_full),
+        wait=tenacity.wait_fixed(1),
+        stop=tenacity.stop_after_delay(_DISK_SECONDS),
+        reraise=True,
+    )
+    patiently(result.write, path)
+
+
+def _is_full(error: BaseException) -> bool:
+    return isinstance(error, OSError) and error.errno in _NO_ROOM
 
 
 def _run_notebook(spec: Spec, folder: Path, progress: _Progress) -> _Ending:
@@ -125,14 +175,22 @@ def _run_notebook(spec: Spec, folder: Path, progress: _Progress) -> _Ending:
     except PapermillExecutionError as error:
         if error.ename == "KeyboardInterrupt" and time.monotonic() >= progress.deadline - 1:
             return _timed_out(spec)
-        failure = _FAILURES.get(error.ename, Failure.ERROR)
-        return _Ending(State.FAILED, failure, f"{error.ename}: {error.evalue}")
+        return _Ending(State.FAILED, _classify(error), f"{error.ename}: {error.evalue}")
     except DeadKernelError:
         return _Ending(State.FAILED, Failure.DEAD_KERNEL, "the kernel died (killed or crashed)")
+    except OSError as error:
+        if not _is_full(error):
+            raise
+        return _Ending(State.FAILED, Failure.DISK_FULL, str(error))
     code = [i for i, cell in enumerate(executed.cells) if cell.cell_type == "code"]
     if len(progress.done) < len([i for i in code if "".join(executed.cells[i].source).strip()]):
         return _Ending(State.FAILED, Failure.EXITED, "the kernel left before the last cell")
     return _Ending(State.SUCCEEDED)
+
+
+def _classify(error: PapermillExecutionError) -> Failure:
+    full = error.ename == "OSError" and any(f"[Errno {n}]" in error.evalue for n in _NO_ROOM)
+    return Failure.DISK_FULL if full else _FAILURES.get(error.ename, Failure.ERROR)
 
 
 def _timed_out(spec: Spec) -> _Ending:
@@ -193,6 +251,7 @@ def _result(
         started=started,
         seconds=round(seconds, 3),
         cells=progress.done,
+        token=spec.token,
     )
 
 

@@ -184,9 +184,8 @@ def run_fragment(experiment_id: str, run_id: str) -> str:
     return f"#/experiments/{experiment_id}/runs/{run_id}"
 
 
-def environment(spec: Mapping[str, Any]) -> dict[str, str]:
+def environment(ids: Mapping[str, Any] | None) -> dict[str, str]:
     """Return the variables that let plain ``mlflow`` calls of a notebook land in its run."""
-    ids = spec.get("mlflow")
     if not ids:
         return dict(_QUIET)
     return _QUIET | {

@@ -12,9 +12,11 @@ from filelock import FileLock
 from stemma.tracking import content, publish, store
 from stemma.tracking.content import Records
 from stemma.tracking.tracker import (
+    BatchRow,
     create_batch,
     end_batch,
     get_experiment,
+    run_ids,
     runner_is_dead,
     runner_tag,
 )
@@ -71,9 +73,7 @@ def run_folders(runs_dir: Path) -> list[Path]:
 class _Batch:
     """What the folders say of one batch."""
 
-    summary: dict[str, str] = field(default_factory=dict)
-    children: dict[str, tuple[str, str]] = field(default_factory=dict)
-    started: list[float] = field(default_factory=list)
+    rows: list[BatchRow] = field(default_factory=list)
     ended: list[float] = field(default_factory=list)
 
 
@@ -108,7 +108,7 @@ class _Sync:
             return "unreadable"
         if state in content.UNFINISHED or records.state.get("started") is None:
             return "unfinished"
-        run = self._find(records)
+        run = self._find(folder, records)
         if run is not None and run.info.lifecycle_stage == "deleted":
             return "unchanged"
         if run is not None and _is_live(run):
@@ -125,8 +125,8 @@ class _Sync:
         self._note_batch(records, (experiment_id, run_id))
         return outcome
 
-    def _find(self, records: Records) -> Any:
-        ids = records.spec.get("mlflow") or {}
+    def _find(self, folder: Path, records: Records) -> Any:
+        ids = run_ids(folder) or {}
         execution = (records.spec["key"], content.started_tag(records.state))
         return self._by_id.get(ids.get("run_id", "")) or self._by_execution.get(execution)
 
@@ -158,9 +158,7 @@ class _Sync:
 
     def _note_batch(self, records: Records, child: tuple[str, str]) -> None:
         batch = self._batches[records.spec["batch"]]
-        slug = records.spec["slug"]
-        batch.summary[slug] = records.state["state"]
-        batch.children[slug] = child
+        batch.rows.append(BatchRow(records.spec["slug"], records.state["state"], child))
         batch.ended.append(records.state.get("ended") or records.state["started"])
 
     def rebuild_batches(self) -> None:
@@ -170,7 +168,7 @@ class _Sync:
             known = self._by_id.get(parent or "")
             if parent is None or (known is not None and not _is_abandoned(known)):
                 continue
-            end_batch(self._client, parent, batch.summary, batch.children, max(batch.ended))
+            end_batch(self._client, parent, batch.rows, max(batch.ended))
 
     def end_orphans(self) -> int:
         """End the runs that a dead runner of this machine left RUNNING; return how many."""

@@ -1,5 +1,6 @@
 """Live tracking: what the runner calls while a batch runs."""
 
+import json
 import logging
 import os
 import socket
@@ -10,10 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import psutil
 
+from stemma import files
 from stemma.errors import TrackingError
 from stemma.tracking import content, publish, store
 
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 _RETRY_SECONDS = 60.0
+IDS = "mlflow.json"
+"""Names a run's MLflow run, in the run's folder; it stays from attempt to attempt."""
 
 _log = logging.getLogger("stemma.tracking")
 
@@ -36,8 +40,16 @@ class _Open:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
+class BatchRow(NamedTuple):
+    """A run in the description of its batch; ``ids``: experiment and run, None if cached."""
+
+    label: str
+    state: str
+    ids: tuple[str, str] | None
+
+
 class Tracker:
-    """Writes a batch to MLflow; the runner holds the only one of a batch.
+    """Writes a batch to MLflow; there is only one of a batch at a time.
 
     Methods may be called from any thread. A store that fails while a run goes on costs no data:
     ``poll`` keeps its points and tries again later, and ``sync`` repairs from the folders.
@@ -61,7 +73,6 @@ class Tracker:
         self.client: MlflowClient = store.open_client(uri)
         self._flush_seconds = flush_seconds
         self._runs: dict[Path, _Open] = {}
-        self._children: dict[str, tuple[str, str]] = {}
         self._batches: dict[str, str] = {}
         self._experiments: dict[str, str] = {}
         self._retry_at = 0.0
@@ -89,27 +100,40 @@ class Tracker:
                 self._experiments[slug] = get_experiment(self.client, self.uri, slug)
         return self._experiments[slug]
 
-    def open_batch(self, batch_id: str, slugs: Sequence[str], description: str) -> str:
-        """Create the batch's own run, in the experiment ``stemma/batches``, and return its id.
+    def open_batch(
+        self, batch_id: str, slugs: Sequence[str], description: str
+    ) -> tuple[str, bool]:
+        """Create the batch's own run in the experiment ``stemma/batches``, or reopen it.
 
-        The runs of a batch name it by tags and it links to them. They are not nested in it: a
-        parent in another experiment makes MLflow's page of a paper show batches, with the paper's
-        own runs folded away under them.
+        The runs of a batch name it by tags and it
+        links to them. They are not nested in it: a parent in another experiment makes MLflow's page
+        of a paper show batches, with the paper's own runs folded away under them.
 
         Raises:
             TrackingError: the store fails.
         """
         experiment_id = self.experiment(content.BATCHES)
         with store.mending(self.uri):
-            parent = create_batch(
-                self.client, experiment_id, batch_id, None, {content.NOTE: description}
-            )
-            publish.set_tags(self.client, parent, {"stemma.slugs": ", ".join(slugs)[:8000]})
+            found = find_run(self.client, experiment_id, {content.BATCH: batch_id})
+            if found is None:
+                parent = create_batch(
+                    self.client, experiment_id, batch_id, None, {content.NOTE: description}
+                )
+                publish.set_tags(self.client, parent, {"stemma.slugs": ", ".join(slugs)[:8000]})
+            else:
+                parent = found
+                self._reopen(parent, {})
         self._batches[batch_id] = parent
-        return parent
+        return parent, found is not None
 
-    def start(self, folder: Path, spec: Mapping[str, Any]) -> str:
-        """Create the run of ``folder``, RUNNING, and return its id.
+    def start(self, folder: Path, spec: Mapping[str, Any], *, new: bool = True) -> str:
+        """Create the run of ``folder``, RUNNING, and return its id; the folder remembers it.
+
+        Args:
+            folder: the run's folder.
+            spec: its specification.
+            new: False looks first whether the store has the run: the answer of a store that failed
+                may be lost, and so may be a tracker that died.
 
         Raises:
             TrackingError: the store fails.
@@ -119,11 +143,33 @@ class Tracker:
         if spec["batch"] in self._batches:
             extra[content.BATCH_RUN] = self._batches[spec["batch"]]
         with store.mending(self.uri):
-            run_id = publish.create_run(self.client, experiment_id, spec, None, extra)
+            run_id = None if new else self._find(folder, experiment_id, spec)
+            if run_id is None:
+                run_id = publish.create_run(self.client, experiment_id, spec, None, extra)
+            else:
+                self._reopen(run_id, extra)
+        ids = {"tracking_uri": self.uri, "experiment_id": experiment_id, "run_id": run_id}
+        files.write_json(folder / IDS, ids)
         feed = publish.Feed(folder)
         self._runs[folder] = _Open(run_id, experiment_id, feed, time.monotonic())
-        self._children[spec["slug"]] = (experiment_id, run_id)
         return run_id
+
+    def restart(self, folder: Path) -> None:
+        """Follow the events of a new attempt; they are in a new file."""
+        if folder in self._runs:
+            self._runs[folder].feed = publish.Feed(folder)
+
+    def _find(self, folder: Path, experiment_id: str, spec: Mapping[str, Any]) -> str | None:
+        known = run_ids(folder)
+        if known is not None and known["tracking_uri"] == self.uri:
+            return known["run_id"]
+        wanted = {content.BATCH: spec["batch"], content.KEY: spec["key"]}
+        return find_run(self.client, experiment_id, wanted)
+
+    def _reopen(self, run_id: str, tags: Mapping[str, str]) -> None:
+        mine = {content.RUNNER: runner_tag(), content.COMPLETE: "false"}
+        publish.set_tags(self.client, run_id, {**tags, **mine})
+        self.client.update_run(run_id, status="RUNNING")
 
     def poll(self, folder: Path) -> None:
         """Forward the metrics that a run has recorded since; never raises for a failing store."""
@@ -158,14 +204,14 @@ class Tracker:
             publish.publish(self.client, folder, run.run_id, run.experiment_id, run.feed)
         self._runs.pop(folder, None)
 
-    def close_batch(self, parent_id: str, summary: Mapping[str, str]) -> None:
-        """End the batch's run: its description lists the runs (slug -> state) with links.
+    def close_batch(self, parent_id: str, rows: Sequence[BatchRow]) -> None:
+        """End the batch's run: its description lists the runs with links.
 
         Raises:
             TrackingError: the store fails.
         """
         with store.mending(self.uri):
-            end_batch(self.client, parent_id, summary, self._children, time.time())
+            end_batch(self.client, parent_id, rows, time.time())
         self._batches = {b: p for b, p in self._batches.items() if p != parent_id}
 
     def close(self) -> None:
@@ -252,28 +298,39 @@ def create_batch(
 
 
 def end_batch(
-    client: "MlflowClient",
-    parent_id: str,
-    summary: Mapping[str, str],
-    children: Mapping[str, tuple[str, str]],
-    ended: float,
+    client: "MlflowClient", parent_id: str, rows: Sequence[BatchRow], ended: float
 ) -> None:
     """Log how many runs ended how, list them with links, and end the batch's run."""
     when = content.milliseconds(ended)
-    counts = Counter(summary.values())
+    counts = Counter(row.state for row in rows)
     points = [content.Point(f"runs/{state}", n, when, 0) for state, n in sorted(counts.items())]
     publish.log_points(client, parent_id, points)
-    rows = [
-        f"| {_link(slug, children.get(slug))} | {state} |"
-        for slug, state in sorted(summary.items())
-    ]
-    table = "\n".join(["| run | state |", "| --- | --- |", *rows])
+    lines = [f"| {_link(row)} | {row.state} |" for row in sorted(rows, key=lambda r: r.label)]
+    table = "\n".join(["| run | state |", "| --- | --- |", *lines])
     publish.set_tags(client, parent_id, {content.NOTE: table[:8000], content.COMPLETE: "true"})
     client.set_terminated(parent_id, _batch_status(counts), end_time=when)
 
 
-def _link(slug: str, child: tuple[str, str] | None) -> str:
-    return f"[{slug}]({store.run_fragment(*child)})" if child else slug
+def _link(row: BatchRow) -> str:
+    return f"[{row.label}]({store.run_fragment(*row.ids)})" if row.ids else row.label
+
+
+def find_run(
+    client: "MlflowClient", experiment_id: str, tags: Mapping[str, str]
+) -> str | None:
+    """Return the id of the run of an experiment with these tags, None if there is none."""
+    wanted = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
+    found = client.search_runs([experiment_id], wanted, max_results=1)
+    return str(found[0].info.run_id) if found else None
+
+
+def run_ids(folder: Path) -> dict[str, str] | None:
+    """Return what a run's folder knows of its MLflow run, None if it has none yet."""
+    try:
+        found: dict[str, str] = json.loads((folder / IDS).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+    return found
 
 
 def _batch_status(counts: Mapping[str, int]) -> str:
