@@ -1,5 +1,6 @@
 """Files that a reader never sees half written, and an append-only event log."""
 
+import errno
 import json
 import os
 import time
@@ -25,14 +26,26 @@ def write_json(path: Path, value: object) -> None:
 
 
 def append_event(path: Path, kind: str, fields: Mapping[str, Any]) -> None:
-    """Append one line ``{time, kind, ...}``; whole lines survive several writing processes."""
-    line = json.dumps({"time": round(time.time(), 3), "kind": kind, **fields}) + "\n"
+    """Append one line ``{time, kind, ...}``; whole lines survive several writing processes.
+
+    Raises:
+        OSError: there is no room; what was written of the line is skipped by readers.
+    """
+    line = json.dumps({"time": round(time.time(), 3), "kind": kind, **fields}).encode() + b"\n"
     # O_APPEND makes one write() land whole at the end, whoever else writes.
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
     try:
-        os.write(descriptor, line.encode())
+        if _ends_within_a_line(descriptor):
+            line = b"\n" + line
+        if os.write(descriptor, line) < len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
     finally:
         os.close(descriptor)
+
+
+def _ends_within_a_line(descriptor: int) -> bool:
+    size = os.fstat(descriptor).st_size
+    return size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
 
 
 class EventTail:

@@ -1,4 +1,4 @@
-"""One attempt after another in a run's folder: how it begins, what it left, what may be tried again."""
+"""One attempt after another in a run's folder: how it begins, what it left, whether to try again."""
 
 import shutil
 import uuid
@@ -26,7 +26,7 @@ def begin(folder: Path, number: int, *, less_memory: bool = False) -> Spec:
         OSError: the disk is full.
         filelock.Timeout: a worker of an older attempt still holds the folder.
     """
-    with FileLock(folder / ".lock", timeout=1.0):
+    with FileLock(folder / ".lock", blocking=False):
         spec: Spec = Spec.read(folder / "spec.json")
         changes: dict[str, object] = {"attempt": number, "token": uuid.uuid4().hex}
         if less_memory:

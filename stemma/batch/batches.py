@@ -1,20 +1,23 @@
 """The folders of batches: what a batch is to do, how its runs fare, what they found.
 
-``batches/<id>/`` holds ``batch.json``, ``results/`` (a link to the result of every run that is over,
-which outlives the run's folder), ``runner.log`` and requests to the runner.
+``batches/<id>/`` holds ``batch.json``, ``results/`` (a link to the result of every run that is over;
+it outlives the run's folder), ``runner.log`` and requests to the runner.
 """
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from stemma import catalog, paths
 from stemma.batch.records import Batch, BatchRun, MlflowIds, Result, RunState, State
 from stemma.errors import RunError
+
+RUNNER_LOCK = ".runner.lock"
 
 
 class RunView(NamedTuple):
@@ -109,6 +112,46 @@ def keep(batch_id: str, run: BatchRun, state: RunState | None = None) -> None:
         state.write(_state_path(batch_id, run))
 
 
+def choose(batch: Batch, names: Sequence[str]) -> list[BatchRun]:
+    """Return the runs of a batch with these labels, names or slugs; all if none is given.
+
+    Raises:
+        RunError: no run is called so.
+    """
+    if not names:
+        return list(batch.runs)
+    found = []
+    for name in names:
+        fitting = [r for r in batch.runs if name in (r.label, r.name, r.slug)]
+        if not fitting:
+            labels_ = ", ".join(r.label for r in batch.runs[:5])
+            raise RunError(f"batch {batch.id} has no run `{name}` (it has {labels_}...)")
+        found += fitting
+    return found
+
+
+def is_alive(batch_id: str) -> bool:
+    """Return whether a batch has a runner: it holds a lock, which dies with it."""
+    if not folder(batch_id).is_dir():
+        return False
+    try:
+        with FileLock(folder(batch_id) / RUNNER_LOCK, blocking=False):
+            return False
+    except Timeout:
+        return True
+
+
+def is_kept(batch_id: str, run: BatchRun) -> bool:
+    """Return whether the batch has the final state of a run."""
+    return _state_path(batch_id, run).is_file()
+
+
+def forget(batch_id: str, run: BatchRun) -> None:
+    """Remove what the batch keeps of a run that is to be tried again."""
+    _state_path(batch_id, run).unlink(missing_ok=True)
+    result_path(batch_id, run).unlink(missing_ok=True)
+
+
 def mlflow_ids(folder: Path) -> MlflowIds | None:
     """Return where a run is tracked; None if MLflow has no run for it yet."""
     try:
@@ -118,7 +161,7 @@ def mlflow_ids(folder: Path) -> MlflowIds | None:
     return ids
 
 
-def labels(entries: Sequence[tuple[str, str, dict[str, object]]]) -> list[str]:
+def labels(entries: Sequence[tuple[str, str, Mapping[str, object]]]) -> list[str]:
     """Name runs by slug, and by scale and parameters where the slug does not tell them apart.
 
     Args:

@@ -37,23 +37,39 @@ def code_cells(notebook: Path) -> list[str]:
 
 
 def ingredients(
-    cells: list[str],
+    notebook: Path,
     parameters: Mapping[str, object],
     digests: Mapping[str, str],
     device: str,
     paper_version: int,
 ) -> dict[str, str]:
-    """Return what the key is made of: name -> digest (or the value itself where it is short)."""
+    """Return what the key is made of: name -> digest (or the value itself where it is short).
+
+    Raises:
+        RunError: the file is missing or not a notebook.
+    """
     found = {
-        "notebook": _sha("\n\0".join(cells)),
-        "constraints.txt": _sha((paths.home() / "constraints.txt").read_text(encoding="utf-8")),
+        **_sources(notebook, notebook.stat().st_mtime_ns if notebook.exists() else 0),
         "device": device,
         "paper version": str(paper_version),
     }
     found |= {f"parameter {name}": json.dumps(value) for name, value in parameters.items()}
-    found |= {f"data {name}": digest for name, digest in digests.items()}
-    found |= {name: _sha_of_file(path) for name, path in modules("\n".join(cells))}
-    return found
+    return found | {f"data {name}": digest for name, digest in digests.items()}
+
+
+@cache
+def _sources(notebook: Path, _changed: int) -> dict[str, str]:
+    """Return the digests of a notebook's own code and of all that it imports.
+
+    The runs of a grid share them, so they are computed once.
+    """
+    cells = code_cells(notebook)
+    constraints = paths.home() / "constraints.txt"
+    return {
+        "notebook": _sha("\n\0".join(cells)),
+        "constraints.txt": _sha(constraints.read_text(encoding="utf-8")),
+        **{name: _sha_of_file(path) for name, path in modules("\n".join(cells))},
+    }
 
 
 def key(parts: Mapping[str, str]) -> str:

@@ -1,9 +1,9 @@
-"""From slugs and parameters to runs: everything is validated here, before anything is written."""
+"""From requests to runs: everything is validated here, before anything is written."""
 
 import os
 import platform
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
@@ -14,10 +14,12 @@ from pydantic import ValidationError
 
 from stemma import catalog, data, paths
 from stemma.batch import key as keys
+from stemma.batch.batches import is_alive
 from stemma.batch.devices import check_device, device_class
-from stemma.batch.records import Result, Spec, State
+from stemma.batch.manifest import Request
+from stemma.batch.records import Result, RunState, Spec, State
 from stemma.catalog import Paper, Scale
-from stemma.errors import ParameterError, RunError
+from stemma.errors import RunError
 
 _FINGERPRINTED = ("torch", "transformers", "numpy", "scipy", "papermill", "mlflow")
 
@@ -33,36 +35,27 @@ class Planned:
 
 
 def plan(
-    slugs: Sequence[str],
-    scale: Scale,
-    overrides: Mapping[str, str],
-    *,
-    batch: str,
-    force: bool = False,
-    timeout: float | None = None,
-    threads: int = 1,
+    requests: Sequence[Request], *, batch: str, force: bool = False, jobs: int = 1
 ) -> list[Planned]:
-    """Plan one run for each slug.
-
-    An override must belong to at least one of the papers and goes to those that have it.
+    """Plan one run for each request.
 
     Raises:
-        StemmaError: any bad input (unknown slug or parameter, data that cannot be had, a folder
-            that cannot be written, a run that is going on elsewhere).
+        StemmaError: any bad input (a bad value, data that cannot be had, a folder that cannot be
+            written, a run that is going on elsewhere).
     """
-    papers = [_ready(slug) for slug in dict.fromkeys(slugs)]
-    _check_owned(papers, overrides)
-    check_device(scale)
-    planned = [
-        _plan_one(p, scale, overrides, batch, force=force, timeout=timeout, threads=threads)
-        for p in papers
-    ]
-    if any(p.hit is None for p in planned):
+    for scale in {request.scale for request in requests}:
+        check_device(scale)
+    share = max(1, (os.cpu_count() or 1) // max(1, min(jobs, len(requests))))
+    planned: dict[str, Planned] = {}
+    for request in requests:
+        one = _plan_one(request, batch, force=force, share=share)
+        planned.setdefault(one.spec.key, one)
+    todo = [p for p in planned.values() if p.hit is None]
+    if todo:
         check_writable(paths.runs() / "out")
-    for p in planned:
-        if p.hit is None:
-            check_free(p.folder)
-    return planned
+    for p in todo:
+        check_free(p.folder)
+    return list(planned.values())
 
 
 def out_folder(slug: str, run_key: str) -> Path:
@@ -81,42 +74,15 @@ def cached(paper: Paper, folder: Path, run_key: str) -> Result | None:
     return result.judged_by(paper)
 
 
-def _ready(slug: str) -> Paper:
-    paper = catalog.load(slug)
-    if paper.status != "ready":
-        raise RunError(
-            f"{slug} is planned: it has no notebook yet (`stemma list --ready` shows what runs)"
-        )
-    return paper
-
-
-def _check_owned(papers: Sequence[Paper], overrides: Mapping[str, str]) -> None:
-    for name in overrides:
-        if not any(name == parameter.name for paper in papers for parameter in paper.parameters):
-            if len(papers) == 1:
-                papers[0].resolve("small", {name: ""})  # raises with a hint
-            slugs = ", ".join(paper.slug for paper in papers)
-            raise ParameterError(f"none of {slugs} has a parameter `{name}` (see `stemma show`)")
-
-
-def _plan_one(
-    paper: Paper,
-    scale: Scale,
-    overrides: Mapping[str, str],
-    batch: str,
-    *,
-    force: bool,
-    timeout: float | None,
-    threads: int,
-) -> Planned:
-    own = {p.name: overrides[p.name] for p in paper.parameters if p.name in overrides}
-    parameters = paper.resolve(scale, own)
+def _plan_one(request: Request, batch: str, *, force: bool, share: int) -> Planned:
+    paper, scale, limits = request.paper, request.scale, request.limits
+    parameters = paper.resolve(scale, request.overrides)
     sources = {need.role: data.choose(need.any_of) for need in paper.data_at(scale)}
     digests = {name: data.digest(name) for name in sources.values()}
     notebook = paths.notebook(paper.slug)
     device = device_class()
     parts = keys.ingredients(
-        keys.code_cells(notebook), {"scale": scale, **parameters}, digests, device, paper.version
+        notebook, {"scale": scale, **parameters}, digests, device, paper.version
     )
     run_key = keys.key(parts)
     folder = out_folder(paper.slug, run_key)
@@ -130,18 +96,22 @@ def _plan_one(
         digests=digests,
         batch=batch,
         notebook=str(notebook),
-        timeout=timeout or paper.timeout.get(scale, paper.timeout["small"]),
-        threads=threads,
+        timeout=limits.timeout or paper.timeout.get(scale, paper.timeout["small"]),
+        threads=limits.threads or share,
         device=device,
         paper_version=paper.version,
         fingerprint=fingerprint(),
+        memory_mb=limits.memory_mb,
+        gpus=0 if device == "cpu" else 1,
+        less_memory=paper.less_memory,
     )
     return Planned(paper, spec, folder, None if force else cached(paper, folder, run_key))
 
 
-def why(slug: str, scale: Scale, overrides: Mapping[str, str]) -> list[str]:
+def why(request: Request) -> list[str]:
     """Explain whether a run would be a cache hit and, if not, what changed since the last one."""
-    planned = plan([slug], scale, overrides, batch="why")[0]
+    planned = plan([request], batch="why")[0]
+    slug, scale = request.paper.slug, request.scale
     if planned.hit is not None:
         return [f"hit: {planned.folder} holds the completed run of this key"]
     previous = _latest(slug, scale)
@@ -193,17 +163,26 @@ def check_writable(folder: Path) -> None:
 
 
 def check_free(folder: Path) -> None:
-    """Raise RunError if another process is executing the run of ``folder``."""
+    """Raise RunError if a worker executes the run of ``folder`` or a runner is about to."""
     if not folder.exists():
         return
-    lock = FileLock(folder / ".lock")
     try:
-        lock.acquire(blocking=False)
+        with FileLock(folder / ".lock", blocking=False):
+            pass
     except Timeout:
         raise RunError(
             f"{folder} is being run by another process: wait for it or stop it"
         ) from None
-    lock.release()
+    try:
+        state: RunState = RunState.read(folder / "state.json")
+        owner: str = Spec.read(folder / "spec.json").batch
+    except (FileNotFoundError, ValidationError):
+        return
+    if not state.state.final and is_alive(owner):
+        raise RunError(
+            f"{folder} is {state.state.value} in batch {owner}:"
+            f" `stemma attach {owner}` waits for it, `stemma cancel {owner}` stops it"
+        )
 
 
 @cache

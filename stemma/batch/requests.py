@@ -1,5 +1,6 @@
 """What users ask of a runner: small files in the batch's folder, taken once, oldest first."""
 
+import contextlib
 import time
 import uuid
 from pathlib import Path
@@ -30,9 +31,12 @@ def take(folder: Path) -> list[Request]:
     """Return the requests that came in, and remove them; what is no request is dropped."""
     found = []
     for path in sorted((folder / "requests").glob("[0-9]*.json")):
-        try:
+        with contextlib.suppress(ValidationError):
             found.append(Request.model_validate_json(path.read_text(encoding="utf-8")))
-        except ValidationError:
-            pass
         path.unlink(missing_ok=True)
     return found
+
+
+def pending(folder: Path) -> bool:
+    """Return whether a request waits for a runner."""
+    return any((folder / "requests").glob("[0-9]*.json"))

@@ -1,14 +1,14 @@
 """The runner owns the states of a batch's runs; workers only write their folders.
 
-It is a process of its own (``runners.start``) that survives the terminal. Whatever it knows stands in files:
-a runner that is started on a batch whose runner died adopts the workers that live and tries the
-dead ones again. Nothing is executed twice at a time, because a worker holds its folder's lock, and
-nothing twice to completion, because a result carries the token of its attempt.
+It is a process of its own (``stemma.batch.daemon``) that survives the terminal. Whatever it knows
+stands in files: a runner that is started on a batch whose runner died adopts the workers that live
+and tries the dead ones again. Nothing is executed twice at a time, because a worker holds its
+folder's lock, and nothing twice to completion, because a result carries the token of its attempt.
 """
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +42,7 @@ class _Work:
     cancelled: bool = False
     less_memory: bool = False
     said: RunState | None = None
+    said_handle: Handle | None = None
 
     @property
     def job(self) -> Job:
@@ -70,6 +71,8 @@ class Runner:
             for run in batch.runs
             if not run.cached
         }
+        for work in self._works.values():
+            self._check_owner(work)
         self._live = {n: w for n, w in self._works.items() if not self._is_settled(w)}
 
     def run(self) -> None:
@@ -100,19 +103,31 @@ class Runner:
         """Whether a run is over and the batch has its result."""
         return work.state.state.final and batches.is_kept(self._batch.id, work.run)
 
+    def _check_owner(self, work: _Work) -> None:
+        """Leave a run alone that a later batch began while this one had no runner."""
+        if work.state.state.final:
+            return
+        owner = Spec.read(work.folder / "spec.json").batch
+        if owner != self._batch.id:
+            words = f"batch {owner} took it over"
+            batches.keep(self._batch.id, work.run, RunState(state=State.LOST, message=words))
+            work.state = batches.state_of(self._batch, work.run)
+
     def _recover(self, work: _Work) -> None:
         """Find out what became of a run while there was no runner."""
         if work.state.state not in (State.STARTING, State.RUNNING):
             return
         work.spec = Spec.read(work.folder / "spec.json")
-        handle = _stored_handle(work.folder, work.spec) or Handle(
-            kind=self._executor.kind, id="", token=work.spec.token
-        )
-        if work.spec.token and self._executor.reattach(work.job, handle):
+        stored = _stored_handle(work.folder, work.spec)
+        handle = stored or Handle(kind=self._executor.kind, id="", token=work.spec.token)
+        if self._executor.reattach(work.job, handle):
             work.handle = handle
-            return
-        words = "its worker died while there was no runner"
-        self._end(work, RunState(state=State.LOST, message=words))
+        elif stored is None and attempts.outcome(work.folder, work.spec.token) is None:
+            # It was never submitted, or its worker comes too late and will see another token.
+            work.state = work.state.model_copy(update={"state": State.QUEUED})
+        else:
+            words = "its worker died while there was no runner"
+            self._end(work, RunState(state=State.LOST, message=words))
 
     def _obey(self) -> bool:
         """Take the requests; return whether there were any."""
@@ -139,7 +154,7 @@ class Runner:
             return
         batches.forget(self._batch.id, work.run)
         work.state = RunState(state=State.QUEUED)
-        work.spec = work.handle = work.said = None
+        work.spec = work.handle = None
         work.cancelled = work.less_memory = False
         self._live[work.run.name] = work
 
@@ -163,9 +178,7 @@ class Runner:
             work.spec = attempts.begin(work.folder, number, less_memory=work.less_memory)
         except Timeout:
             return  # a worker of an older attempt is about to leave
-        work.state = work.state.model_copy(
-            update={"state": State.STARTING, "started": work.state.started or time.time()}
-        )
+        work.state = work.state.model_copy(update={"state": State.STARTING})
         self._tell(work)
 
     def _submit(self, work: _Work) -> None:
@@ -177,7 +190,9 @@ class Runner:
             _log.warning("%s", error)
             self._wait_until = time.monotonic() + _REFUSED_SECONDS
             return
-        files.write_json(work.folder / "handle.json", work.handle.model_dump())
+        begun = work.state.started or time.time()
+        work.state = work.state.model_copy(update={"started": begun})
+        self._tell(work)
 
     def _watch(self, work: _Work) -> None:
         assert work.handle is not None
@@ -221,7 +236,10 @@ class Runner:
         work.handle = None
 
     def _tell(self, work: _Work) -> None:
-        """Write a run's state if it changed; what a full disk refuses is written later."""
+        """Write what changed of a run; what a full disk refuses is written later."""
+        if work.handle is not None and work.handle != work.said_handle:
+            files.write_json(work.folder / "handle.json", work.handle.model_dump())
+            work.said_handle = work.handle
         if work.state == work.said:
             return
         work.state.write(work.folder / "state.json")
@@ -235,8 +253,9 @@ class Runner:
 
 def _ended(before: RunState, found: RunState) -> RunState:
     """Return the final state, with the times and the attempts of the run."""
+    ended = time.time() if before.started else None
     return found.model_copy(
-        update={"started": before.started, "ended": time.time(), "attempts": before.attempts}
+        update={"started": before.started, "ended": ended, "attempts": before.attempts}
     )
 
 
@@ -247,9 +266,3 @@ def _stored_handle(folder: Path, spec: Spec) -> Handle | None:
     except (FileNotFoundError, ValidationError):
         return None
     return handle if handle.token == spec.token else None
-
-
-def summary(states: Sequence[RunState]) -> str:
-    """Say how many runs are in which state."""
-    counts = {state: sum(s.state is state for s in states) for state in State}
-    return ", ".join(f"{count} {state.value}" for state, count in counts.items() if count)

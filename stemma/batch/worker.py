@@ -1,9 +1,9 @@
 """One fresh process executes one notebook and writes exactly one result, atomically.
 
 ``python -m stemma.batch.worker FOLDER/spec.json``: the same for every executor, but that the local
-one forks it from a process that has its imports already. The notebook's kernel inherits this process's environment. The outcome is judged from the replies of
-the kernel, never from the executed notebook, whose states papermill gets wrong after a time-out,
-a dead kernel or ``sys.exit(0)``.
+one forks it from a process that has its imports already. The notebook's kernel inherits this
+process's environment. The outcome is judged from the replies of the kernel, never from the executed
+notebook, whose states papermill gets wrong after a time-out, a dead kernel or ``sys.exit(0)``.
 """
 
 import errno

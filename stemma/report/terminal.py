@@ -18,9 +18,10 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from stemma.batch.plan import Planned
-from stemma.batch.records import RunState, State
-from stemma.batch.runner import Finished
+from stemma import catalog
+from stemma.batch.batches import RunView
+from stemma.batch.records import Batch, BatchRun, RunState, State
+from stemma.batch.watch import Finished
 from stemma.catalog import SCALES, Paper, Parameter
 from stemma.tables import COLOURS, claim_rows
 
@@ -33,6 +34,9 @@ _STATE_COLOURS = {
 }
 
 
+_BARS_KEPT = 12
+
+
 class BatchDisplay:
     """One bar a notebook: cells done, the current heading, elapsed and remaining time.
 
@@ -42,7 +46,7 @@ class BatchDisplay:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._progress = Progress(
-            TextColumn("[bold]{task.fields[slug]}"),
+            TextColumn("[bold]{task.fields[label]}"),
             BarColumn(),
             TextColumn("{task.description}"),
             TimeElapsedColumn(),
@@ -53,6 +57,7 @@ class BatchDisplay:
         self._tasks: dict[str, TaskID] = {}
         self._cells: dict[str, int] = {}
         self._headings: dict[str, str] = {}
+        self._over: list[BatchRun] = []
         self._began = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -67,47 +72,59 @@ class BatchDisplay:
     ) -> None:
         self._progress.stop()
 
-    def state(self, planned: Planned, state: RunState) -> None:
+    def state(self, run: BatchRun, state: RunState) -> None:
         """Show a run's new state."""
-        slug = planned.spec.slug
-        if state.state is State.QUEUED:
-            self._tasks[slug] = self._progress.add_task(
-                "queued", slug=slug, total=None, start=False
-            )
-        elif state.state is State.STARTING:
-            self._progress.start_task(self._tasks[slug])
-            self._progress.update(self._tasks[slug], description="starting")
+        if state.state is State.STARTING:
+            self._begin(run, state)
         elif state.state.final:
-            self._finish(slug, state)
+            self._finish(run, state)
+        elif state.state is State.QUEUED and state.message:
+            self._line(f"{run.label}: [yellow]{state.message}[/]")
 
-    def _finish(self, slug: str, state: RunState) -> None:
-        task = self._tasks[slug]
+    def _begin(self, run: BatchRun, state: RunState) -> None:
+        self._remove(run)
+        words = "starting" if state.attempts == 1 else f"starting, attempt {state.attempts}"
+        self._tasks[run.name] = self._progress.add_task(words, label=run.label, total=None)
+
+    def _finish(self, run: BatchRun, state: RunState) -> None:
         colour = _STATE_COLOURS[state.state]
         words = state.state.value + (f" ({state.failure.value})" if state.failure else "")
-        total = next(t.total for t in self._progress.tasks if t.id == task)
-        self._progress.update(task, description=f"[{colour}]{words}")
-        if state.state is State.SUCCEEDED:
-            self._progress.update(task, completed=total)
-        self._progress.stop_task(task)
-        self._line(f"{slug}: [{colour}]{words}[/]{_message(state)}")
+        if (task := self._tasks.get(run.name)) is not None:
+            total = next(t.total for t in self._progress.tasks if t.id == task)
+            self._progress.update(task, description=f"[{colour}]{words}")
+            if state.state is State.SUCCEEDED:
+                self._progress.update(task, completed=total)
+            self._progress.stop_task(task)
+            self._over.append(run)
+            # A long batch must not push its running bars off the screen.
+            for old in self._over[:-_BARS_KEPT]:
+                self._remove(old)
+            del self._over[:-_BARS_KEPT]
+        self._line(f"{run.label}: [{colour}]{words}[/]{_message(state)}")
 
-    def event(self, planned: Planned, event: dict[str, Any]) -> None:
+    def _remove(self, run: BatchRun) -> None:
+        if (task := self._tasks.pop(run.name, None)) is not None:
+            self._progress.remove_task(task)
+
+    def event(self, run: BatchRun, event: dict[str, Any]) -> None:
         """Move a run's bar."""
-        slug = planned.spec.slug
-        task = self._tasks[slug]
+        name = run.name
+        task = self._tasks.get(name)
+        if task is None:
+            return
         if event["kind"] == "cell_start":
-            self._cells[slug] = event["cell"]
+            self._cells[name] = event["cell"]
             self._progress.update(
                 task, total=event["of"], completed=event["cell"], description=event["heading"]
             )
-            if self._headings.get(slug) != event["heading"]:
-                self._headings[slug] = event["heading"]
-                self._line(f"{slug}: {event['heading']}")
+            if self._headings.get(name) != event["heading"]:
+                self._headings[name] = event["heading"]
+                self._line(f"{run.label}: {event['heading']}")
         elif event["kind"] == "progress" and event["total"]:
             share = event["done"] / event["total"]
             self._progress.update(
                 task,
-                completed=self._cells.get(slug, 0) + share,
+                completed=self._cells.get(name, 0) + share,
                 description=f"{event['label']} {event['done']}/{event['total']}",
             )
 
@@ -148,11 +165,45 @@ def tags_line(papers: Sequence[Paper]) -> str:
     return ", ".join(f"{tag} ({count})" for tag, count in counts.most_common())
 
 
+def batch_table(batch: Batch, views: Sequence[RunView]) -> Table:
+    """Return the runs of a batch with their states, times and messages."""
+    table = Table(title=f"{batch.id} {batch.name}".strip(), title_justify="left", box=None)
+    for name in ("run", "scale", "state", "attempts", "minutes", "message"):
+        table.add_column(name, no_wrap=name != "message")
+    for run, state in views:
+        colour = _STATE_COLOURS.get(state.state, "cyan")
+        words = "cached" if run.cached else state.state.value
+        words += f" ({state.failure.value})" if state.failure else ""
+        table.add_row(
+            run.label,
+            run.scale,
+            f"[{colour}]{words}[/]",
+            str(state.attempts) if state.attempts > 1 else "",
+            _minutes(state),
+            Text(state.message),
+        )
+    return table
+
+
+def states_line(views: Sequence[RunView]) -> str:
+    """Say how many runs are in which state."""
+    counts = Counter("cached" if v.run.cached else v.state.state.value for v in views)
+    return f"{len(views)} runs: " + ", ".join(f"{n} {state}" for state, n in counts.items())
+
+
+def _minutes(state: RunState) -> str:
+    if state.started is None:
+        return ""
+    return f"{((state.ended or time.time()) - state.started) / 60:.1f}"
+
+
 def claims_table(finished: Finished) -> Table:
     """Return one run's claims: the paper's value, what was measured, the verdict."""
-    paper = finished.planned.paper
-    note = " (cached)" if finished.cached else ""
-    table = _stack(f"{paper.title}: scale {finished.planned.spec.scale}{note}")
+    run = finished.run
+    paper = catalog.load(run.slug)
+    what = run.label.removeprefix(run.slug).strip()
+    note = (f", {what}" if what else "") + (" (cached)" if run.cached else "")
+    table = _stack(f"{paper.title}: scale {run.scale}{note}")
     for row in claim_rows(paper, finished.result.claims if finished.result else []):
         lines = [row.statement, f"paper: {row.paper}"]
         if row.measured:

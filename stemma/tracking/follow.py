@@ -96,7 +96,7 @@ class Follower:
         if state == "queued":
             return
         try:
-            if state in content.UNFINISHED or _has_started(folder):
+            if state in content.UNFINISHED or run_ids(folder) or _has_started(folder):
                 self._begin(tracker, name)
             if state in content.UNFINISHED:
                 tracker.poll(folder)
@@ -160,6 +160,15 @@ def follow(folder: Path, runs_dir: Path, uri: str) -> bool:
             return done
 
 
+def read_status(folder: Path) -> str | None:
+    """Return what a batch's follower complains of, "" if of nothing, None before it speaks."""
+    try:
+        status = json.loads((folder / STATUS).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+    return str(status["message"])
+
+
 def _say(folder: Path, message: str) -> None:
     try:
         files.write_json(folder / STATUS, {"ok": not message, "message": message})
@@ -170,7 +179,7 @@ def _say(folder: Path, message: str) -> None:
 def _runner_is_gone(seconds: float) -> bool:
     """Wait; return whether the other end of the standard input is closed."""
     readable, _, _ = select.select([sys.stdin], [], [], seconds)
-    return bool(readable) and not sys.stdin.buffer.read1(1)
+    return bool(readable) and not os.read(sys.stdin.fileno(), 1)
 
 
 def main() -> None:

@@ -100,9 +100,7 @@ class Tracker:
                 self._experiments[slug] = get_experiment(self.client, self.uri, slug)
         return self._experiments[slug]
 
-    def open_batch(
-        self, batch_id: str, slugs: Sequence[str], description: str
-    ) -> tuple[str, bool]:
+    def open_batch(self, batch_id: str, slugs: Sequence[str], description: str) -> tuple[str, bool]:
         """Create the batch's own run in the experiment ``stemma/batches``, or reopen it.
 
         The runs of a batch name it by tags and it
@@ -315,9 +313,7 @@ def _link(row: BatchRow) -> str:
     return f"[{row.label}]({store.run_fragment(*row.ids)})" if row.ids else row.label
 
 
-def find_run(
-    client: "MlflowClient", experiment_id: str, tags: Mapping[str, str]
-) -> str | None:
+def find_run(client: "MlflowClient", experiment_id: str, tags: Mapping[str, str]) -> str | None:
     """Return the id of the run of an experiment with these tags, None if there is none."""
     wanted = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
     found = client.search_runs([experiment_id], wanted, max_results=1)

@@ -15,7 +15,7 @@ from stemma.batch.records import Failure, Spec
 
 @dataclass(frozen=True)
 class Job:
-    """One attempt of a run: ``folder`` holds ``spec.json`` and takes everything the worker leaves."""
+    """One attempt of a run: ``folder`` holds ``spec.json`` and takes all that the worker leaves."""
 
     spec: Spec
     folder: Path

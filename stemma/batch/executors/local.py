@@ -54,7 +54,7 @@ class LocalExecutor:
     kind = "local"
 
     def __init__(self, slots: int, leases: Leases | None = None) -> None:
-        """Prepare to run at most ``slots`` workers at a time, no more than there are GPUs, if any."""
+        """Prepare to run at most ``slots`` workers at a time; if there are GPUs, one on each."""
         gpus = len(visible_gpus())
         self.slots = min(slots, gpus) if gpus else slots
         self._leases = leases or Leases()

@@ -8,28 +8,19 @@ from typing import TYPE_CHECKING
 import click
 
 from stemma import __version__
+from stemma.cli.batch import COMMANDS
+from stemma.cli.options import (
+    BAD_INPUT,
+    UI_HOST,
+    UI_PORT,
+    overrides,
+    parameter_option,
+    scale_option,
+)
 from stemma.errors import StemmaError
 
 if TYPE_CHECKING:
-    from stemma.batch.plan import Planned
-    from stemma.batch.runner import Finished
     from stemma.catalog import Scale
-
-BAD_INPUT = 2
-INTERRUPTED = 130
-UI_HOST, UI_PORT = "127.0.0.1", 5000
-UI_ADDRESS = f"http://{UI_HOST}:{UI_PORT}"
-
-_scale = click.option(
-    "--scale",
-    type=click.Choice(["smoke", "small", "gpu", "paper"]),
-    default="small",
-    show_default=True,
-    help="smoke proves the machinery; small tests the claims on 2 cores.",
-)
-_parameter = click.option(
-    "-p", "--parameter", "parameters", multiple=True, metavar="NAME=VALUE", help="Set a parameter."
-)
 
 
 class _Group(click.Group):
@@ -83,108 +74,16 @@ def show(slug: str) -> None:
 
 
 @main.command()
-@click.argument("slugs", nargs=-1, required=True, metavar="SLUG...")
-@_scale
-@_parameter
-@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="At a time.")
-@click.option("--force", is_flag=True, help="Run again even if the result is cached.")
-@click.option("--timeout", type=click.FloatRange(1), help="Deadline of each notebook, seconds.")
-def run(
-    slugs: Sequence[str],
-    scale: "Scale",
-    parameters: Sequence[str],
-    jobs: int,
-    force: bool,
-    timeout: float | None,
-) -> None:
-    """Run papers' notebooks; what is cached is not run again."""
-    import os
-    from datetime import UTC, datetime
-
-    from stemma.batch.plan import plan
-
-    planned = plan(
-        slugs,
-        scale,
-        _overrides(parameters),
-        batch=datetime.now(UTC).strftime("%Y%m%dT%H%M%S") + f"-{os.getpid()}",
-        force=force,
-        timeout=timeout,
-        threads=max(1, (os.cpu_count() or 1) // min(jobs, len(slugs))),
-    )
-    finished, cancelled = _execute(planned, jobs)
-    _print_results(finished)
-    if cancelled:
-        sys.exit(INTERRUPTED)
-    sys.exit(0 if all(f.state.state.value == "succeeded" for f in finished) else 1)
-
-
-def _execute(planned: "Sequence[Planned]", jobs: int) -> "tuple[list[Finished], bool]":
-    from contextlib import nullcontext
-
-    from rich.console import Console
-
-    from stemma.batch.runner import Runner
-    from stemma.report.terminal import BatchDisplay
-
-    console = Console(stderr=True)
-    tracker = None
-    if any(p.hit is None for p in planned):
-        from stemma import tracking
-
-        uri = tracking.tracking_uri()
-        tracking.check_reachable(uri)
-        with console.status("Opening MLflow") if console.is_terminal else nullcontext():
-            tracker = tracking.Tracker(uri)
-    try:
-        with BatchDisplay(console) as display:
-            runner = Runner(planned, display, jobs=jobs, tracker=tracker)
-            finished = runner.run()
-    finally:
-        if tracker is not None:
-            tracker.close()
-    return finished, runner.cancelled
-
-
-def _print_results(finished: "Sequence[Finished]") -> None:
-    from rich.console import Console
-
-    from stemma.report.terminal import claims_table
-
-    console = Console()
-    for f in finished:
-        if f.state.state.value != "succeeded":
-            console.print(f"[bold]{f.planned.spec.slug}[/]: {f.state.state.value}", end=" ")
-            console.print(f.state.message, markup=False)
-            console.print(f"log: {f.planned.folder / 'log.txt'}", soft_wrap=True)
-            continue
-        console.print(claims_table(f))
-        console.print(f"notebook and figures: {f.planned.folder}", soft_wrap=True, highlight=False)
-        if link := _mlflow_link(f):
-            console.print(f"in MLflow (after `stemma ui`): {link}", soft_wrap=True, highlight=False)
-
-
-def _mlflow_link(finished: "Finished") -> str | None:
-    """Return where the run stands in MLflow: on its server, or on the one of `stemma ui`."""
-    from stemma import tracking
-    from stemma.batch.records import Spec
-
-    ids = Spec.read(finished.planned.folder / "spec.json").mlflow
-    if ids is None:
-        return None
-    server = ids.tracking_uri if ids.tracking_uri.startswith("http") else UI_ADDRESS
-    return tracking.run_link(server, ids.experiment_id, ids.run_id)
-
-
-@main.command()
 @click.argument("slug")
-@_scale
-@_parameter
+@scale_option
+@parameter_option
 def why(slug: str, scale: "Scale", parameters: Sequence[str]) -> None:
     """Explain why a paper would run again (or would not)."""
+    from stemma.batch.manifest import Manifest, Selection, expand
     from stemma.batch.plan import why as explain
 
-    for line in explain(slug, scale, _overrides(parameters)):
+    selection = Selection(papers=[slug], scale=scale, parameters=dict(overrides(parameters)))
+    for line in explain(expand(Manifest(runs=[selection]))[0]):
         click.echo(line)
 
 
@@ -222,7 +121,7 @@ def sync() -> None:
 
 @main.command()
 @click.argument("slug")
-@_scale
+@scale_option
 def reference(slug: str, scale: "Scale") -> None:
     """Keep the latest completed result as the committed reference, runs/reference/."""
     from stemma.report.reference import promote
@@ -263,17 +162,5 @@ def provenance_commands(arguments: Sequence[str]) -> None:
     provenance_main(args=list(arguments), prog_name="stemma provenance")
 
 
-def _overrides(parameters: Sequence[str]) -> dict[str, str]:
-    from stemma.errors import ParameterError
-
-    overrides = {}
-    for text in parameters:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise ParameterError(f"`-p {text}`: write it as -p name=value")
-        overrides[name.strip()] = value
-    return overrides
-
-
-if __name__ == "__main__":
-    main()
+for _command in COMMANDS:
+    main.add_command(_command)
