@@ -98,7 +98,6 @@ def make_folder(runs: Path, key: str = "k" * 64, batch: str = "b1") -> tuple[Pat
         "device": "cpu",
         "paper_version": 2,
         "fingerprint": {"git_commit": "f00d", "python": "3.11.7"},
-        "mlflow": None,
     }
     write_json(folder / "spec.json", spec)
     write_json(folder / "state.json", {"state": "running", "started": 1000.25})

@@ -16,7 +16,7 @@ import json, sys
 from stemma import paths
 from stemma.batch import key
 print(json.dumps({
-    slug: key.ingredients(key.code_cells(paths.notebook(slug)), {}, {}, "cpu", 1)
+    slug: key.ingredients(paths.notebook(slug), {}, {}, "cpu", 1)
     for slug in sys.argv[1:]
 }))
 """

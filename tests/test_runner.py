@@ -12,12 +12,12 @@ from pathlib import Path
 
 import psutil
 import pytest
+from batching import execute, heard, opened, planned
 from house import House, minimal_paper
 
 from stemma import catalog
-from stemma.batch.plan import Planned, plan
-from stemma.batch.records import Failure, RunState, State
-from stemma.batch.runner import Finished, Runner
+from stemma.batch.records import Failure, State
+from stemma.batch.watch import Finished
 
 # Each pytest worker looks for its own processes only: another one runs faults of its own meanwhile.
 MARK = f"stemma_test_sleeper_{os.getpid()}"
@@ -32,28 +32,8 @@ HANG_IN_C = "import ctypes\nctypes.PyDLL(None).sleep(600)"
 LONG = "import time\ntime.sleep(600)"
 
 
-class Quiet:
-    """A listener that keeps what it hears."""
-
-    def __init__(self) -> None:
-        self.states: list[State] = []
-        self.events: list[dict[str, object]] = []
-        self.warnings: list[str] = []
-
-    def state(self, _planned: Planned, state: RunState) -> None:
-        self.states.append(state.state)
-
-    def event(self, _planned: Planned, event: dict[str, object]) -> None:
-        self.events.append(event)
-
-    def warn(self, message: str) -> None:
-        self.warnings.append(message)
-
-
-def run(*slugs: str, timeout: float | None = None, jobs: int = 2) -> dict[str, Finished]:
-    planned = plan(slugs, "small", {}, batch="test", timeout=timeout)
-    finished = Runner(planned, Quiet(), jobs=jobs).run()
-    return {f.planned.spec.slug: f for f in finished}
+def run(*slugs: str, retries: int = 0, **limits: object) -> dict[str, Finished]:
+    return execute(opened(slugs, retries=retries, **limits))
 
 
 def sleepers() -> list[int]:
@@ -94,13 +74,14 @@ def test_a_good_notebook_ends_with_a_verdict(house: House) -> None:
 
 def test_progress_names_the_heading_of_each_cell(house: House) -> None:
     house.paper("good", [GOOD, "for _ in run.progress(range(3), 'Loop'): pass"])
-    listener = Quiet()
-    Runner(plan(["good"], "small", {}, batch="test"), listener).run()
+    batch = opened(["good"])
+    execute(batch)
+    listener = heard(batch)
     headings = [e["heading"] for e in listener.events if e["kind"] == "cell_start"]
     assert headings == ["start", "start", "Step 0", "Step 1"]
     last = [e for e in listener.events if e["kind"] == "progress"][-1]
     assert (last["label"], last["done"], last["total"]) == ("Loop", 3, 3)
-    assert listener.states == [State.QUEUED, State.STARTING, State.RUNNING, State.SUCCEEDED]
+    assert listener.states == [State.STARTING, State.RUNNING, State.SUCCEEDED]
 
 
 @pytest.mark.parametrize(
@@ -139,7 +120,7 @@ def test_deadline_interrupts_the_whole_notebook(house: House) -> None:
 
 
 def test_a_hang_in_c_code_is_killed(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stemma.batch.local.GRACE_SECONDS", 3.0)
+    monkeypatch.setattr("stemma.batch.executors.local.GRACE_SECONDS", 3.0)
     house.paper("stuck", [SPAWN, HANG_IN_C], timeout={"small": 10})
     house.paper("good", [GOOD])
     finished = run("stuck", "good")
@@ -189,8 +170,8 @@ def test_a_completed_key_is_not_run_again(house: House) -> None:
     house.paper("good", [GOOD])
     first = run("good")["good"]
     again = run("good")["good"]
-    assert not first.cached
-    assert again.cached
+    assert not first.run.cached
+    assert again.run.cached
     assert again.result == first.result
 
 
@@ -198,13 +179,13 @@ def test_a_partial_folder_is_no_hit(house: House) -> None:
     house.paper("good", [GOOD])
     run("good")
     (house.out("good") / "result.json").unlink()
-    assert not run("good")["good"].cached
+    assert not run("good")["good"].run.cached
 
 
 def test_a_failed_run_is_no_hit_and_its_folder_is_kept(house: House) -> None:
     house.paper("bad", ["raise RuntimeError"])
     run("bad")
-    assert not run("bad")["bad"].cached
+    assert not run("bad")["bad"].run.cached
     assert len(list((house.runs / "out" / "bad" / "superseded").iterdir())) == 1
 
 
@@ -217,7 +198,7 @@ def test_another_process_holding_the_run_is_refused(house: House, tmp_path: Path
     run("good")
     folder = house.out("good")
     with FileLock(folder / ".lock"), pytest.raises(RunError, match="another process"):
-        plan(["good"], "small", {}, batch="test", force=True)
+        planned(["good"], force=True)
 
 
 def test_changed_rules_judge_stored_evidence_anew(house: House) -> None:
@@ -229,6 +210,6 @@ def test_changed_rules_judge_stored_evidence_anew(house: House) -> None:
     house.write_yaml("good", {"claims": claims})
     catalog.clear_cache()
     again = run("good")["good"]
-    assert again.cached
+    assert again.run.cached
     assert again.result is not None
     assert [c.verdict for c in again.result.claims] == ["contradicted"]

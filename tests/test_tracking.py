@@ -18,7 +18,7 @@ from mlflow_house import (
 from stemma import tracking
 from stemma.errors import TrackingError
 from stemma.tracking import content, publish
-from stemma.tracking.tracker import runner_is_dead, runner_tag
+from stemma.tracking.tracker import BatchRow, runner_is_dead, runner_tag
 
 
 def test_a_successful_run_is_all_there(tracker: tracking.Tracker, runs: Path) -> None:
@@ -122,7 +122,7 @@ def test_a_run_without_result_says_how_it_ended(
 def test_nothing_is_left_running(runs: Path) -> None:
     uri = tracking.tracking_uri()
     with tracking.Tracker(uri) as tracker:
-        parent = tracker.open_batch("b1", ["toy-paper"], "a batch")
+        parent, _ = tracker.open_batch("b1", ["toy-paper"], "a batch")
         killed, spec = make_folder(runs, "1" * 64)
         killed_id = tracker.start(killed, spec)
         done, spec = make_folder(runs, "2" * 64)
@@ -136,9 +136,11 @@ def test_nothing_is_left_running(runs: Path) -> None:
 
 
 def test_batch_links_to_its_runs(tracker: tracking.Tracker, runs: Path) -> None:
-    parent = tracker.open_batch("b1", ["toy-paper", "other"], "a batch")
+    parent, _ = tracker.open_batch("b1", ["toy-paper", "other"], "a batch")
     _, run = track(tracker, runs)
-    tracker.close_batch(parent, {"toy-paper": "succeeded", "other": "failed"})
+    ids = (run.info.experiment_id, run.info.run_id)
+    rows = [BatchRow("toy-paper", "succeeded", ids), BatchRow("other", "failed", None)]
+    tracker.close_batch(parent, rows)
     batch = tracker.client.get_run(parent)
     assert tracker.client.get_experiment(batch.info.experiment_id).name == "stemma/batches"
     assert batch.info.status == "FAILED"

@@ -54,7 +54,7 @@ def test_plain_mlflow_calls_of_a_notebook_land_in_its_run(
         "run_id": run_id,
     }
     code = "import mlflow; mlflow.log_metric('own', 7.0)"
-    handed_down = os.environ | tracking.environment({"mlflow": ids})
+    handed_down = os.environ | tracking.environment(ids)
     subprocess.run([sys.executable, "-c", code], env=handed_down, check=True, timeout=120)
     end(folder, "failed")
     tracker.finish(folder)

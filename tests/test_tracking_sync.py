@@ -7,15 +7,15 @@ from mlflow_house import essence, every_run, leave_results, make_folder, record,
 
 from stemma import tracking
 from stemma.files import write_json
-from stemma.tracking.tracker import runner_tag
+from stemma.tracking.tracker import BatchRow, runner_tag
 
 
 def test_sync_equals_live_tracking(
     tracker: tracking.Tracker, runs: Path, template: Path, tmp_path: Path
 ) -> None:
-    parent = tracker.open_batch("b1", ["toy-paper"], "a batch")
+    parent, _ = tracker.open_batch("b1", ["toy-paper"], "a batch")
     _, live = track(tracker, runs)
-    tracker.close_batch(parent, {"toy-paper": "succeeded"})
+    tracker.close_batch(parent, [BatchRow("toy-paper", "succeeded", None)])
     rebuilt_store = tmp_path / "rebuilt" / "mlflow.db"
     rebuilt_store.parent.mkdir()
     shutil.copy(template, rebuilt_store)
@@ -60,14 +60,11 @@ def test_sync_repairs_what_a_dead_runner_left(runs: Path, monkeypatch: pytest.Mo
     dead = runner_tag().rpartition(":")[0] + ":1"
     monkeypatch.setattr("stemma.tracking.tracker.runner_tag", lambda: dead)
     tracker = tracking.Tracker(uri, flush_seconds=0.0)
-    parent = tracker.open_batch("b1", ["toy-paper"], "a batch")
+    parent, _ = tracker.open_batch("b1", ["toy-paper"], "a batch")
     ids = {}
     for name in ("done", "unfinished"):
         folder, spec = make_folder(runs, name)
-        experiment_id, run_id = tracker.experiment("toy-paper"), tracker.start(folder, spec)
-        ids[name] = run_id
-        link = {"tracking_uri": uri, "experiment_id": experiment_id, "run_id": run_id}
-        write_json(folder / "spec.json", spec | {"mlflow": link})
+        ids[name] = tracker.start(folder, spec)
         record(folder)
         tracker.poll(folder)
     leave_results(runs / "out" / "toy-paper" / "done", spec)
