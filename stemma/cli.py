@@ -9,6 +9,7 @@ import click
 
 from stemma import __version__
 from stemma.errors import StemmaError
+from stemma.report.export_command import export
 
 if TYPE_CHECKING:
     from stemma.batch.plan import Planned
@@ -261,6 +262,9 @@ def provenance_commands(arguments: Sequence[str]) -> None:
     from provenance.cli import main as provenance_main
 
     provenance_main(args=list(arguments), prog_name="stemma provenance")
+
+
+main.add_command(export)
 
 
 def _overrides(parameters: Sequence[str]) -> dict[str, str]:

@@ -45,7 +45,7 @@ def ingredients(
 ) -> dict[str, str]:
     """Return what the key is made of: name -> digest (or the value itself where it is short)."""
     found = {
-        "notebook": _sha("\n\0".join(cells)),
+        "notebook": notebook_digest(cells),
         "constraints.txt": _sha((paths.home() / "constraints.txt").read_text(encoding="utf-8")),
         "device": device,
         "paper version": str(paper_version),
@@ -54,6 +54,11 @@ def ingredients(
     found |= {f"data {name}": digest for name, digest in digests.items()}
     found |= {name: _sha_of_file(path) for name, path in modules("\n".join(cells))}
     return found
+
+
+def notebook_digest(cells: list[str]) -> str:
+    """Return the digest of a notebook's code cells."""
+    return _sha("\n\0".join(cells))
 
 
 def key(parts: Mapping[str, str]) -> str:
