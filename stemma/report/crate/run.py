@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from stemma import paths
 from stemma.batch.records import Result
 from stemma.catalog import Paper
+from stemma.claims import Verdict
 from stemma.errors import RunError
 from stemma.report.crate import entities
 from stemma.report.crate.builder import Builder
@@ -56,7 +57,8 @@ def run_crate(execution: Execution) -> Builder:
 
 def verdict_table(execution: Execution) -> str:
     """Return a heading, how the run ended and the claims with their verdicts, in Markdown."""
-    lines = [f"## {execution.label}, scale {execution.scale}", _how(execution)]
+    how = f"{_how(execution)}; {execution.state.state.value}"
+    lines = [f"## {execution.label}, scale {execution.scale}", how]
     if "error" in (ending := entities.status(execution.state)):
         lines.append("\n".join(f"    {line}" for line in ending["error"].splitlines()))
     if execution.result and execution.result.claims:
@@ -105,7 +107,7 @@ def add_action(crate: Builder, execution: Execution, notebook: Entity) -> Entity
         "@id": f"#run-{execution.name}",
         "@type": "CreateAction",
         "name": f"Run of {execution.label} at scale {execution.scale}",
-        "description": _how(execution),
+        "description": f"{_how(execution)}; {_outcome(execution)}",
         "identifier": execution.key,
         "instrument": notebook,
         "agent": crate.add(entities.stemma(execution)),
@@ -166,9 +168,13 @@ def _captions(result: Result | None) -> dict[str, str]:
 
 
 def _outcome(execution: Execution) -> str:
+    """Return how the run ended and which claims have which verdict."""
     claims = execution.result.claims if execution.result else []
-    verdicts = ", ".join(f"{c.claim} {c.verdict.value}" for c in claims)
-    return execution.state.state.value + (f"; {verdicts}" if verdicts else "")
+    words = [execution.state.state.value]
+    for verdict in Verdict:
+        names = [c.claim for c in claims if c.verdict is verdict]
+        words += [f"{verdict.value}: {', '.join(names)}"] if names else []
+    return "; ".join(words)
 
 
 def _how(execution: Execution) -> str:
@@ -183,4 +189,4 @@ def _how(execution: Execution) -> str:
         words.append("it never started")
     elif execution.folder is None:
         words.append("its folder is gone or holds a later run: only the result is here")
-    return "; ".join([*words, _outcome(execution)])
+    return "; ".join(words)
