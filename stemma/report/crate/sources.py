@@ -14,7 +14,7 @@ from stemma import catalog, paths
 from stemma.batch import batches
 from stemma.batch import key as keys
 from stemma.batch.plan import latest_result, out_folder
-from stemma.batch.records import Batch, BatchRun, Result, RunState, Spec, State
+from stemma.batch.records import Batch, BatchRun, Result, RunState, Spec
 from stemma.catalog import Paper, Scale
 from stemma.errors import RunError
 
@@ -163,19 +163,14 @@ def of_folder(folder: Path) -> Execution:
         RunError: its records cannot be read, or the run is not over.
     """
     spec, result = _read(Spec, folder / "spec.json"), _read(Result, folder / "result.json")
-    state = _read(RunState, folder / "state.json")
-    if spec is None or (state is None and result is None):
+    state = _read(RunState, folder / "state.json") or (_state_of(result) if result else None)
+    if spec is None or state is None:
         raise RunError(f"{folder} has no records that this version reads: run the paper again")
-    if state is None and result is not None:
-        state = _state_of(result)
-    assert state is not None
     if not state.state.final:
         raise RunError(f"{folder} is {state.state.value}: wait for it, or `stemma cancel` it")
     paper = catalog.load(spec.slug)
     judged = result.judged_by(paper) if result else None
-    return Execution(
-        paper, spec.scale, spec.key, spec.slug, state, folder, None, spec, judged, cached=False
-    )
+    return Execution(paper, spec.scale, spec.key, spec.slug, state, folder, None, spec, judged)
 
 
 def of_batch(batch: Batch) -> list[Execution]:
@@ -228,7 +223,7 @@ def _folder(batch: Batch, run: BatchRun, state: RunState) -> Path | None:
 
 def _state_of(result: Result) -> RunState:
     return RunState(
-        state=State(result.outcome),
+        state=result.outcome,
         failure=result.failure,
         message=result.message,
         started=result.started,
