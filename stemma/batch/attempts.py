@@ -1,4 +1,4 @@
-"""One attempt after another in a run's folder: how it begins, what it left, whether to try again."""
+"""One attempt after another in a run's folder: how it begins, what it left, what follows."""
 
 import shutil
 import uuid

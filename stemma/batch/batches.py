@@ -1,7 +1,7 @@
 """The folders of batches: what a batch is to do, how its runs fare, what they found.
 
-``batches/<id>/`` holds ``batch.json``, ``results/`` (a link to the result of every run that is over;
-it outlives the run's folder), ``runner.log`` and requests to the runner.
+``batches/<id>/`` holds ``batch.json``, ``results/`` (links to the results of the runs that are over,
+which outlive the runs' folders), ``runner.log`` and requests to the runner.
 """
 
 import os

@@ -66,10 +66,15 @@ def _sources(notebook: Path, _changed: int) -> dict[str, str]:
     cells = code_cells(notebook)
     constraints = paths.home() / "constraints.txt"
     return {
-        "notebook": _sha("\n\0".join(cells)),
+        "notebook": notebook_digest(cells),
         "constraints.txt": _sha(constraints.read_text(encoding="utf-8")),
         **{name: _sha_of_file(path) for name, path in modules("\n".join(cells))},
     }
+
+
+def notebook_digest(cells: list[str]) -> str:
+    """Return the digest of a notebook's code cells."""
+    return _sha("\n\0".join(cells))
 
 
 def key(parts: Mapping[str, str]) -> str:

@@ -9,6 +9,7 @@ import click
 
 from stemma import __version__
 from stemma.cli.batch import COMMANDS
+from stemma.cli.export import export
 from stemma.cli.options import (
     BAD_INPUT,
     UI_HOST,
@@ -162,5 +163,5 @@ def provenance_commands(arguments: Sequence[str]) -> None:
     provenance_main(args=list(arguments), prog_name="stemma provenance")
 
 
-for _command in COMMANDS:
+for _command in (*COMMANDS, export):
     main.add_command(_command)
