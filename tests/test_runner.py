@@ -16,7 +16,7 @@ from batching import execute, heard, opened, planned
 from house import House, minimal_paper
 
 from stemma import catalog
-from stemma.batch.records import Failure, State
+from stemma.batch.records import Failure, State, Worker
 from stemma.batch.watch import Finished
 
 # Each pytest worker looks for its own processes only: another one runs faults of its own meanwhile.
@@ -141,20 +141,16 @@ def test_sigterm_to_the_runner_stops_everything(house: House) -> None:
 
 def test_kill_nine_of_a_worker(house: House) -> None:
     house.paper("long", [SPAWN, LONG])
-    killed = threading.Event()
 
     def kill_worker() -> None:
         wait_for(lambda: bool(sleepers()))
-        for process in psutil.Process(os.getpid()).children():
-            if "stemma.batch.worker" in " ".join(_command(process)):
-                process.kill()
-                killed.set()
+        worker: Worker = Worker.read(house.out("long") / "worker.json")
+        os.kill(worker.pid, signal.SIGKILL)
 
     killer = threading.Thread(target=kill_worker)
     killer.start()
     finished = run("long")["long"]
     killer.join()
-    assert killed.is_set()
     assert finished.state.failure is Failure.DEAD_WORKER
 
 

@@ -192,7 +192,7 @@ class Runner:
             return
         begun = work.state.started or time.time()
         work.state = work.state.model_copy(update={"started": begun})
-        self._tell(work)
+        self._watch(work)
 
     def _watch(self, work: _Work) -> None:
         assert work.handle is not None
