@@ -5,6 +5,9 @@ from pathlib import Path
 
 from stemma.errors import RunError
 
+CHECKPOINT = "checkpoint"
+"""The folder of a run in which an attempt leaves what the next one goes on from."""
+
 
 def home() -> Path:
     """Return the root of the Stemma checkout (``STEMMA_HOME``, else beside the package).

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from stemma import catalog, data, files
+from stemma import catalog, data, files, paths
 from stemma.claims import ClaimResult, Samples, check_samples
 from stemma.errors import EvidenceError
 
@@ -133,6 +133,16 @@ class Run:
         path.write_bytes(content)
         self._event("artifact", name=name, file=f"artifacts/{name}")
         return path
+
+    def checkpoint(self) -> Path:
+        """Return a folder that outlives this attempt of the run.
+
+        A notebook that may exceed its time saves its state there, and goes on from what it finds
+        there: a run that timed out is tried again only if the folder holds something.
+        """
+        folder = self.folder / paths.CHECKPOINT
+        folder.mkdir(exist_ok=True)
+        return folder
 
     def log(self, name: str, value: float, step: int = 0) -> None:
         """Record one point of a metric."""

@@ -7,12 +7,12 @@ from pathlib import Path
 from filelock import FileLock
 from pydantic import ValidationError
 
+from stemma import paths
 from stemma.batch.records import Failure, Result, RunState, Spec, State
 
-CHECKPOINT = "checkpoint"
-"""The folder in which a notebook may leave what its next attempt goes on from."""
-
-_STAYS = frozenset({".lock", "spec.json", "state.json", "mlflow.json", "attempts", CHECKPOINT})
+_STAYS = frozenset(
+    {".lock", "spec.json", "state.json", "mlflow.json", "attempts", paths.CHECKPOINT}
+)
 
 
 def begin(folder: Path, number: int, *, less_memory: bool = False) -> Spec:
@@ -58,7 +58,7 @@ def may_retry(state: RunState, folder: Path, spec: Spec) -> bool:
     out of memory, if the paper knows how to do with less and has not done so yet.
     """
     if state.state is State.TIMED_OUT:
-        return any((folder / CHECKPOINT).glob("*"))
+        return any((folder / paths.CHECKPOINT).glob("*"))
     if state.failure is Failure.OUT_OF_MEMORY:
         return bool(spec.less_memory)
     if state.state is State.LOST:

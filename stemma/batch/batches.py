@@ -1,6 +1,6 @@
 """The folders of batches: what a batch is to do, how its runs fare, what they found.
 
-``batches/<id>/`` holds ``batch.json``, ``results/`` (links to the results of the runs that are over,
+``batches/<id>/`` holds ``batch.json``, ``results/`` (links to what the runs that are over found,
 which outlive the runs' folders), ``runner.log`` and requests to the runner.
 """
 
@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from stemma import catalog, paths
-from stemma.batch.records import Batch, BatchRun, MlflowIds, Result, RunState, State
+from stemma.batch.records import Batch, BatchRun, MlflowIds, Result, RunState, Spec, State
 from stemma.errors import RunError
 
 RUNNER_LOCK = ".runner.lock"
@@ -81,14 +81,31 @@ def state_of(batch: Batch, run: BatchRun) -> RunState:
     """Return the state of one run of a batch."""
     if run.cached:
         return RunState(state=State.SUCCEEDED, attempts=0)
-    # Another batch may have begun the same key anew, but this batch keeps its result.
-    for path in (_state_path(batch.id, run), run_folder(run) / "state.json"):
-        try:
-            state: RunState = RunState.read(path)
-        except (FileNotFoundError, ValidationError):
-            continue
-        return state
-    return RunState(state=State.QUEUED, attempts=0)
+    kept = _read_state(_state_path(batch.id, run))
+    if kept is not None:
+        return kept
+    owner = owner_of(run)
+    if owner != batch.id:
+        words = f"batch {owner} took it over" if owner else "its folder is gone"
+        return RunState(state=State.LOST, message=words)
+    return _read_state(run_folder(run) / "state.json") or RunState(state=State.QUEUED)
+
+
+def owner_of(run: BatchRun) -> str | None:
+    """Return the id of the batch that began the run of a folder last, None if there is no run."""
+    try:
+        spec: Spec = Spec.read(run_folder(run) / "spec.json")
+    except (FileNotFoundError, ValidationError):
+        return None
+    return spec.batch
+
+
+def _read_state(path: Path) -> RunState | None:
+    try:
+        state: RunState = RunState.read(path)
+    except (FileNotFoundError, ValidationError):
+        return None
+    return state
 
 
 def results(batch: Batch) -> Iterator[tuple[BatchRun, Result]]:

@@ -12,11 +12,13 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-
-import grimp
+from typing import TYPE_CHECKING
 
 from stemma import paths
 from stemma.errors import RunError
+
+if TYPE_CHECKING:
+    import grimp
 
 PACKAGES = ("stemma", "provenance")
 
@@ -96,6 +98,22 @@ def difference(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
     return words
 
 
+def changed(parts: Mapping[str, str], notebook: Path) -> list[str]:
+    """Return which sources are no longer what they were when the key was made.
+
+    A run that waits for hours, or runs for hours, must not end under the key of other code.
+    """
+    root = Path(__file__).resolve().parents[2]
+    now = {name: _sha_of(root / name) for name in parts if name.endswith(".py") and "/" in name} | {
+        "notebook": notebook_digest(code_cells(notebook))
+    }
+    return sorted(name for name, digest in now.items() if digest != parts[name])
+
+
+def _sha_of(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "missing"
+
+
 def modules(code: str) -> Iterator[tuple[str, Path]]:
     """Yield (path within the project, file) of every project module that ``code`` reaches."""
     graph = _graph()
@@ -136,13 +154,15 @@ def _packages(name: str) -> list[str]:
 
 
 @cache
-def _graph() -> grimp.ImportGraph:
+def _graph() -> "grimp.ImportGraph":
+    import grimp
+
     return grimp.build_graph(*PACKAGES, cache_dir=None)
 
 
 @cache
 def _sha_of_file(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return _sha_of(path)
 
 
 def _sha(text: str) -> str:

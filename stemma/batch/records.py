@@ -43,6 +43,7 @@ class Failure(StrEnum):
     OUT_OF_MEMORY = "out of memory"
     DISK_FULL = "disk full"
     LOST_NODE = "lost node"
+    CHANGED = "changed"
 
     @property
     def is_infrastructure(self) -> bool:

@@ -71,8 +71,6 @@ class Runner:
             for run in batch.runs
             if not run.cached
         }
-        for work in self._works.values():
-            self._check_owner(work)
         self._live = {n: w for n, w in self._works.items() if not self._is_settled(w)}
 
     def run(self) -> None:
@@ -102,16 +100,6 @@ class Runner:
     def _is_settled(self, work: _Work) -> bool:
         """Whether a run is over and the batch has its result."""
         return work.state.state.final and batches.is_kept(self._batch.id, work.run)
-
-    def _check_owner(self, work: _Work) -> None:
-        """Leave a run alone that a later batch began while this one had no runner."""
-        if work.state.state.final:
-            return
-        owner = Spec.read(work.folder / "spec.json").batch
-        if owner != self._batch.id:
-            words = f"batch {owner} took it over"
-            batches.keep(self._batch.id, work.run, RunState(state=State.LOST, message=words))
-            work.state = batches.state_of(self._batch, work.run)
 
     def _recover(self, work: _Work) -> None:
         """Find out what became of a run while there was no runner."""
@@ -242,7 +230,8 @@ class Runner:
             work.said_handle = work.handle
         if work.state == work.said:
             return
-        work.state.write(work.folder / "state.json")
+        if batches.owner_of(work.run) == self._batch.id:
+            work.state.write(work.folder / "state.json")
         event = {"run": work.run.name, **work.state.model_dump(mode="json", exclude={"version"})}
         files.append_event(self._folder / "events.jsonl", "state", event)
         work.said = work.state

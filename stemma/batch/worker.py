@@ -9,6 +9,7 @@ notebook, whose states papermill gets wrong after a time-out, a dead kernel or `
 import errno
 import json
 import os
+import shutil
 import socket
 import sys
 import time
@@ -23,7 +24,8 @@ from filelock import FileLock, Timeout
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
-from stemma import catalog, files
+from stemma import catalog, files, paths
+from stemma.batch import key
 from stemma.batch.records import CellTiming, Failure, Result, Spec, State, Worker
 from stemma.batch.sampler import SystemSampler
 from stemma.recorder import RUN_DIR
@@ -131,13 +133,27 @@ def _execute(spec: Spec, folder: Path) -> None:
     os.environ[RUN_DIR] = str(folder)
     notebook = json.loads(Path(spec.notebook).read_text(encoding="utf-8"))
     progress = _Progress(folder / "events.jsonl", headings(notebook["cells"]), clock + spec.timeout)
-    with SystemSampler(folder / "events.jsonl", _SAMPLE_SECONDS, os.getpid()):
-        ending = _run_notebook(spec, folder, progress)
+    ending = _changed(spec)
+    if ending is None:
+        with SystemSampler(folder / "events.jsonl", _SAMPLE_SECONDS, os.getpid()):
+            ending = _run_notebook(spec, folder, progress)
+        ending = _changed(spec) or ending
+    if ending.outcome is State.SUCCEEDED:
+        shutil.rmtree(folder / paths.CHECKPOINT, ignore_errors=True)
     partial = folder / "executed.part.ipynb"
     if partial.exists():
         os.replace(partial, folder / "executed.ipynb")
     result = _result(spec, folder, ending, progress, started, time.monotonic() - clock)
     _write_when_there_is_room(result, folder / "result.json")
+
+
+def _changed(spec: Spec) -> _Ending | None:
+    """A result must not stand under the key of code that did not make it."""
+    names = key.changed(spec.ingredients, Path(spec.notebook))
+    if not names:
+        return None
+    words = f"{', '.join(names)} changed since it was planned: `stemma run` plans it anew"
+    return _Ending(State.FAILED, Failure.CHANGED, words)
 
 
 def _write_when_there_is_room(result: Result, path: Path) -> None:
