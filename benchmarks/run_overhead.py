@@ -1,4 +1,4 @@
-"""Wall time of a batch of trivial notebooks in two slots, against as many bare kernels in two slots.
+"""Wall time of a batch of trivial notebooks in two slots, against as many kernels started bare.
 
 Bare: two processes, each of which starts a kernel, executes the notebook's code cells and shuts the
 kernel down, again and again. Both sides pay for their own imports; the batch also for MLflow, whose
