@@ -100,6 +100,13 @@ def test_the_committed_manifests_fit(path: Path) -> None:
     assert expand(read(path))
 
 
+def test_the_documented_manifest_fits(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "batch.md").read_text()
+    path = tmp_path / "night.yaml"
+    path.write_text(text.partition("```yaml")[2].partition("```")[0])
+    assert len(expand(read(path))) == 2 * 3 + 2 * 4
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

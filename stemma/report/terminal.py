@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     Progress,
@@ -79,7 +80,7 @@ class BatchDisplay:
         elif state.state.final:
             self._finish(run, state)
         elif state.state is State.QUEUED and state.message:
-            self._line(f"{run.label}: [yellow]{state.message}[/]")
+            self._line(f"{run.label}: [yellow]{escape(state.message)}[/]")
 
     def _begin(self, run: BatchRun, state: RunState) -> None:
         self._remove(run)
@@ -139,7 +140,7 @@ class BatchDisplay:
 
 
 def _message(state: RunState) -> str:
-    return f" {state.message}" if state.message else ""
+    return f" {escape(state.message)}" if state.message else ""
 
 
 def papers_table(papers: Sequence[Paper]) -> Table:

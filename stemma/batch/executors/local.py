@@ -70,7 +70,7 @@ class LocalExecutor:
             ExecutorError: every GPU is taken, by another batch or a foreign process.
         """
         spec, folder = job.spec, job.folder
-        gpu = self._lease(spec.token)
+        gpu = self._lease(spec.token) if spec.gpus else ""
         environment = worker_environment(spec, gpu=gpu or None, ids=mlflow_ids(folder))
         process = self._context.Process(target=_work, args=(folder, spec.token, environment))
         process.start()
@@ -118,8 +118,6 @@ class LocalExecutor:
         """Do nothing: workers need no executor to go on."""
 
     def _lease(self, token: str) -> str:
-        if not visible_gpus():
-            return ""
         gpu = self._leases.acquire(_introduce(token, psutil.Process()))
         if gpu is None:
             raise ExecutorError("every GPU is in use: the run waits until one is free")
