@@ -10,12 +10,15 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random
+
 from stemma import files, paths
 from stemma.tracking import content, figures
 from stemma.tracking.content import Point, Records
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import DatasetInput
 
 _MAX_POINTS = 1000
 _FILES = ("log.txt", "spec.json", "result.json")
@@ -60,7 +63,23 @@ def _log_sources(client: "MlflowClient", run_id: str, spec: Mapping[str, Any]) -
         for s in content.sources(spec)
     ]
     if inputs:
-        client.log_inputs(run_id, inputs)
+        _log_inputs(client, run_id, inputs)
+
+
+def _is_race(error: BaseException) -> bool:
+    return "unique" in str(error).lower()
+
+
+# MLflow 3.17 looks whether a data set is known and then inserts it, so that of two runs that start
+# at once with the same data one breaks the table's key.
+@retry(
+    retry=retry_if_exception(_is_race),
+    stop=stop_after_attempt(8),
+    wait=wait_random(0, 0.2),
+    reraise=True,
+)
+def _log_inputs(client: "MlflowClient", run_id: str, inputs: list["DatasetInput"]) -> None:
+    client.log_inputs(run_id, inputs)
 
 
 class Feed:
