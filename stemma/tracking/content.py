@@ -230,10 +230,17 @@ def description(records: Records, links: Sequence[str] = ()) -> str:
     ]
     if state.get("message"):
         lines.append(f"> {state['message']}")
+    if claims(records):
+        lines.append(_verdict_counts(records))
     lines += links
     if claims(records):
         lines.append(_claims_table(records))
     return "\n\n".join(lines)[:_MAX_TAG]
+
+
+def _verdict_counts(records: Records) -> str:
+    counts = Counter(claim["verdict"] for claim in claims(records))
+    return "Claims: " + ", ".join(f"{counts[v]} {v}" for v in VERDICTS if counts[v])
 
 
 def _claims_table(records: Records) -> str:
