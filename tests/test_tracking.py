@@ -17,7 +17,7 @@ from mlflow_house import (
 
 from stemma import tracking
 from stemma.errors import TrackingError
-from stemma.tracking import content, publish
+from stemma.tracking import content, publish, store
 from stemma.tracking.tracker import BatchRow, runner_is_dead, runner_tag
 
 
@@ -51,7 +51,8 @@ def test_a_successful_run_is_all_there(tracker: tracking.Tracker, runs: Path) ->
     ]
     assert found["artifacts"] == sorted(
         [
-            *("artifacts/proof.bin", "evidence.json", "executed.html", "executed.ipynb"),
+            *("artifacts/proof.bin", "claims.png", "evidence.json"),
+            *("executed.html", "executed.ipynb"),
             *("figures/curve.png", "log.txt", "result.json", "spec.json", "tables/scores.csv"),
         ]
     )
@@ -61,10 +62,10 @@ def test_claims_become_metrics_and_a_table(tracker: tracking.Tracker, runs: Path
     folder, run = track(tracker, runs)
     first, second = json.loads((folder / "result.json").read_text())["claims"]
     metrics = run.data.metrics
-    assert metrics["claim/C1/estimate"] == first["cells"][0]["estimate"]
-    assert metrics["claim/C1/low"] == first["cells"][0]["low"]
-    assert metrics["claim/C2/m_5 _low_/estimate"] == second["cells"][0]["estimate"]
-    assert metrics["claim/C2/m_5 _low_ 2/estimate"] == second["cells"][1]["estimate"]
+    assert metrics["claims/C1/estimate/all"] == first["cells"][0]["estimate"]
+    assert metrics["claims/C1/low/all"] == first["cells"][0]["low"]
+    assert metrics["claims/C2/estimate/m_5 _low_"] == second["cells"][0]["estimate"]
+    assert metrics["claims/C2/estimate/m_5 _low_ 2"] == second["cells"][1]["estimate"]
     note = run.data.tags["mlflow.note.content"]
     assert "| C1 | ours beats the baseline | 0.12 |" in note
     assert "trend holds" in note
@@ -145,10 +146,11 @@ def test_batch_links_to_its_runs(tracker: tracking.Tracker, runs: Path) -> None:
     assert tracker.client.get_experiment(batch.info.experiment_id).name == "stemma/batches"
     assert batch.info.status == "FAILED"
     assert batch.data.metrics == {"runs/failed": 1.0, "runs/succeeded": 1.0}
-    link = f"#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+    link = store.run_fragment(run.info.experiment_id, run.info.run_id)
     assert f"[toy-paper]({link}) | succeeded" in batch.data.tags["mlflow.note.content"]
     assert run.data.tags["stemma.batch_run"] == parent
-    assert tracking.run_link("http://host/", "1", "r") == "http://host/#/experiments/1/runs/r"
+    page = "http://host/#/experiments/1/runs/r?workflowType=machine_learning"
+    assert tracking.run_link("http://host/", "1", "r") == page
 
 
 def test_metrics_are_sent_in_batches(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,7 +168,7 @@ def test_metrics_are_sent_in_batches(runs: Path, monkeypatch: pytest.MonkeyPatch
         assert sizes == []
         end(folder, "failed")
         tracker.finish(folder)
-    assert sizes == [1000, 1000, 25 * 92 - 2000]
+    assert sizes == [1000, 1000, 25 * 92 - 2000, 1]  # the last is the time that it took
 
 
 def test_a_failing_store_loses_no_metric(

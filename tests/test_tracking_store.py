@@ -1,3 +1,4 @@
+import importlib.util
 import os
 import sqlite3
 import subprocess
@@ -193,3 +194,30 @@ def test_where_the_store_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert tracking.tracking_uri() == "http://host:5000"
     with pytest.raises(TrackingError, match="already"):
         tracking.ui_command("http://host:5000", "127.0.0.1", 5001)
+
+
+def test_a_database_that_does_not_answer_is_one_line_at_once() -> None:
+    uri = "postgresql+psycopg2://someone:a-secret@127.0.0.1:9/mlflow"
+    with pytest.raises(TrackingError, match="no database at") as raised:
+        tracking.Tracker(uri)
+    assert "a-secret" not in str(raised.value)
+    assert "someone:***@127.0.0.1:9" in str(raised.value)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("psycopg") is not None, reason="psycopg is here")
+def test_an_address_without_driver_names_the_driver() -> None:
+    with pytest.raises(TrackingError, match=r"write postgresql\+psycopg2://"):
+        tracking.check_reachable("postgresql://127.0.0.1/mlflow")
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("sqlite:////a/b.db", "sqlite:////a/b.db"),
+        ("http://host:5000", "http://host:5000"),
+        ("https://me:pw@host/mlflow", "https://me:***@host/mlflow"),
+        ("postgresql+psycopg2://me:p:w@h/d?x=1", "postgresql+psycopg2://me:***@h/d?x=1"),
+    ],
+)
+def test_passwords_are_not_shown(uri: str, shown: str) -> None:
+    assert store.masked(uri) == shown

@@ -102,7 +102,7 @@ def ui(host: str, port: int) -> None:
         click.echo(f"MLFLOW_TRACKING_URI is a server already: open {uri}")
         return
     tracking.Tracker(uri).close()
-    click.echo(f"MLflow on http://{host}:{port} (Ctrl-C stops it)")
+    click.echo(f"MLflow on {tracking.home_link(f'http://{host}:{port}')} (Ctrl-C stops it)")
     command = tracking.ui_command(uri, host, port)
     os.execvp(command[0], command)
 

@@ -6,9 +6,12 @@ Pure functions of the plain records of a run folder; none imports MLflow.
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from stemma.claims import Verdict
 
 PREFIX = "stemma/"
 BATCHES = "batches"
@@ -24,6 +27,11 @@ NOTE = "mlflow.note.content"
 
 UNFINISHED = frozenset({"queued", "starting", "running"})
 _STATUS = {"succeeded": "FINISHED", "cancelled": "KILLED"}
+
+VERDICTS = tuple(verdict.value for verdict in Verdict)
+ONLY_CELL = "all"
+PEAKS = {"memory/peak_mb": "system/memory_mb", "memory/gpu_peak_mb": "system/gpu_memory_mb"}
+"""The system metrics whose highest value is a metric of its own."""
 
 _MAX_PARAMETER = 6000
 _MAX_TAG = 8000
@@ -156,33 +164,64 @@ def event_points(event: Mapping[str, Any], sample: int) -> list[Point]:
 
 
 def claim_points(records: Records) -> list[Point]:
-    """Return estimate and interval of every cell of every claim as metrics."""
-    when = milliseconds(records.state.get("ended") or 0)
-    points = []
-    for claim in claims(records):
-        for name, cell in zip(_cell_names(claim), claim["cells"], strict=True):
-            points += [
-                Point(f"{name}/{field}"[:_MAX_NAME], float(cell[field]), when, 0)
-                for field in ("estimate", "low", "high")
-                if cell[field] is not None
-            ]
-    return points
+    """Return estimate and interval of every cell of every claim as metrics.
+
+    They are named ``claims/<claim>/<estimate, low or high>/<cell>``: MLflow groups charts by all
+    but the last word, so that the estimates of a claim stand side by side.
+    """
+    when = _ended(records)
+    return [
+        Point(f"{_claim_prefix(claim['claim'])}/{field}/{name}", float(cell[field]), when, 0)
+        for claim in claims(records)
+        for name, cell in zip(_cell_names(claim), claim["cells"], strict=True)
+        for field in ("estimate", "low", "high")
+        if cell[field] is not None
+    ]
+
+
+def _claim_prefix(claim_id: str) -> str:
+    return metric_name(f"claims/{claim_id}")
 
 
 def _cell_names(claim: Json) -> list[str]:
-    """Return one distinct metric prefix a cell; cells may differ only in refused characters."""
-    seen: Counter[str] = Counter()
-    names = []
+    """Return one distinct name a cell; cells may differ only in refused characters."""
+    room = _MAX_NAME - len(_claim_prefix(claim["claim"])) - 20
+    names: list[str] = []
     for cell in claim["cells"]:
-        inner = cell["cell"].replace("/", "_")
-        name = metric_name(f"claim/{claim['claim']}/{inner}")[: _MAX_NAME - 20]
-        seen[name] += 1
-        names.append(name if seen[name] == 1 else f"{name} {seen[name]}")
+        name = metric_name(cell["cell"].replace("/", "_") or ONLY_CELL)[:room]
+        others = (f"{name} {n}" for n in count(2))
+        names.append(name if name not in names else next(o for o in others if o not in names))
     return names
 
 
-def description(records: Records) -> str:
-    """Return the run's description: what became of it, and the table of claims, in Markdown."""
+def common_points(records: Records, peaks: Mapping[str, float]) -> list[Point]:
+    """Return the metrics that every paper has under the same name, to be charted across papers.
+
+    Args:
+        records: the run.
+        peaks: the highest value of each sampled system metric.
+    """
+    judged = claims(records)
+    counts = Counter(claim["verdict"] for claim in judged)
+    values: dict[str, float] = {
+        f"claims/{verdict}": counts[verdict] for verdict in VERDICTS if judged
+    }
+    if records.result:
+        passed = [check["passed"] for check in records.result.get("checks", [])]
+        values |= {"checks/passed": passed.count(True), "checks/failed": passed.count(False)}
+    values |= {name: peaks[sampled] for name, sampled in PEAKS.items() if sampled in peaks}
+    if records.state.get("ended") and records.state.get("started"):
+        values["time/minutes"] = (records.state["ended"] - records.state["started"]) / 60
+    when = _ended(records)
+    return [Point(name, float(value), when, 0) for name, value in values.items()]
+
+
+def _ended(records: Records) -> int:
+    return milliseconds(records.state.get("ended") or 0)
+
+
+def description(records: Records, links: Sequence[str] = ()) -> str:
+    """Return the run's description in Markdown: what became of it, links, the table of claims."""
     spec, state = records.spec, records.state
     seconds = (state.get("ended") or 0) - (state.get("started") or 0)
     lines = [
@@ -192,8 +231,16 @@ def description(records: Records) -> str:
     if state.get("message"):
         lines.append(f"> {state['message']}")
     if claims(records):
+        lines.append(_verdict_counts(records))
+    lines += links
+    if claims(records):
         lines.append(_claims_table(records))
     return "\n\n".join(lines)[:_MAX_TAG]
+
+
+def _verdict_counts(records: Records) -> str:
+    counts = Counter(claim["verdict"] for claim in claims(records))
+    return "Claims: " + ", ".join(f"{counts[v]} {v}" for v in VERDICTS if counts[v])
 
 
 def _claims_table(records: Records) -> str:

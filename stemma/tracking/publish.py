@@ -2,24 +2,32 @@
 
 import json
 import logging
+import os
+import threading
 import time
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stemma import files
-from stemma.tracking import content
+from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random
+
+from stemma import files, paths
+from stemma.tracking import content, figures
 from stemma.tracking.content import Point, Records
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import DatasetInput
 
 _MAX_POINTS = 1000
 _FILES = ("log.txt", "spec.json", "result.json")
 _FOLDERS = ("figures", "tables", "artifacts")
 EVIDENCE = "evidence.json"
+CLAIMS = "claims.png"
 
 _log = logging.getLogger("stemma.tracking")
+_html_lock = threading.Lock()
 
 
 def create_run(
@@ -55,7 +63,23 @@ def _log_sources(client: "MlflowClient", run_id: str, spec: Mapping[str, Any]) -
         for s in content.sources(spec)
     ]
     if inputs:
-        client.log_inputs(run_id, inputs)
+        _log_inputs(client, run_id, inputs)
+
+
+def _is_race(error: BaseException) -> bool:
+    return "unique" in str(error).lower()
+
+
+# MLflow 3.17 looks whether a data set is known and then inserts it, so that of two runs that start
+# at once with the same data one breaks the table's key.
+@retry(
+    retry=retry_if_exception(_is_race),
+    stop=stop_after_attempt(8),
+    wait=wait_random(0, 0.2),
+    reraise=True,
+)
+def _log_inputs(client: "MlflowClient", run_id: str, inputs: list["DatasetInput"]) -> None:
+    client.log_inputs(run_id, inputs)
 
 
 class Feed:
@@ -63,10 +87,12 @@ class Feed:
 
     Attributes:
         models: the ``model`` events seen so far.
+        peaks: the highest value of each system metric so far.
     """
 
     def __init__(self, folder: Path) -> None:
         self.models: list[dict[str, Any]] = []
+        self.peaks: dict[str, float] = {}
         self._tail = files.EventTail(folder / "events.jsonl")
         self._points: list[Point] = []
         self._samples = 0
@@ -75,7 +101,10 @@ class Feed:
         """Take in the events that were appended since the last call."""
         for event in self._tail.read():
             self._points += content.event_points(event, self._samples)
-            self._samples += event["kind"] == "system"
+            if event["kind"] == "system":
+                self._samples += 1
+                for name, value in event["metrics"].items():
+                    self.peaks[name] = max(value, self.peaks.get(name, value))
             if event["kind"] == "model":
                 self.models.append(event)
 
@@ -101,17 +130,21 @@ def publish(
     records = content.read_records(folder)
     feed.read()
     feed.flush(client, run_id)
-    points = content.claim_points(records)
+    points = content.common_points(records, feed.peaks) + content.claim_points(records)
     for first in range(0, len(points), _MAX_POINTS):
         log_points(client, run_id, points[first : first + _MAX_POINTS])
     _upload(client, folder, run_id)
+    _log_claims_figure(client, run_id, records)
     _log_evidence(client, run_id, records)
     _log_models(client, run_id, experiment_id, feed.models)
     set_tags(
         client,
         run_id,
         content.final_tags(records)
-        | {content.NOTE: content.description(records), content.COMPLETE: "true"},
+        | {
+            content.NOTE: content.description(records, _links(folder, records)),
+            content.COMPLETE: "true",
+        },
     )
     ended = records.state.get("ended")
     client.set_terminated(
@@ -119,6 +152,17 @@ def publish(
         content.status(records.state["state"]),
         end_time=content.milliseconds(time.time() if ended is None else ended),
     )
+
+
+def _links(folder: Path, records: Records) -> list[str]:
+    page = f"papers/{records.spec['slug']}.html"
+    site = os.environ.get("STEMMA_REPORT_URL")
+    report = (
+        f"[page of the paper]({site.rstrip('/')}/{page})"
+        if site
+        else f"page of the paper, once `stemma report` has run: `{paths.runs() / 'report' / page}`"
+    )
+    return [f"Folder: `{folder}` · {report}"]
 
 
 def set_tags(client: "MlflowClient", run_id: str, tags: Mapping[str, str]) -> None:
@@ -150,15 +194,29 @@ def _upload(client: "MlflowClient", folder: Path, run_id: str) -> None:
 
 
 def _log_html(client: "MlflowClient", notebook: Path, run_id: str) -> None:
-    from nbconvert import HTMLExporter
     from nbformat import ValidationError
 
     try:
-        html, _ = HTMLExporter().from_filename(str(notebook))  # type: ignore[no-untyped-call]
+        with _html_lock:
+            html, _ = _html_exporter().from_filename(str(notebook))
     except (ValueError, ValidationError) as error:
         _log.warning("%s is cut short, so no HTML page was made of it (%s)", notebook, error)
         return
     client.log_text(run_id, html, "executed.html")
+
+
+@cache
+def _html_exporter() -> Any:
+    """Making one takes longer than converting a short notebook."""
+    from nbconvert import HTMLExporter
+
+    return HTMLExporter()  # type: ignore[no-untyped-call]
+
+
+def _log_claims_figure(client: "MlflowClient", run_id: str, records: Records) -> None:
+    figure = figures.claims_figure(content.claims(records))
+    if figure is not None:
+        client.log_figure(run_id, figure, CLAIMS)
 
 
 def _log_evidence(client: "MlflowClient", run_id: str, records: Records) -> None:

@@ -1,7 +1,9 @@
 """Where MLflow's store is, whether it can be used, and how it is opened."""
 
+import importlib.util
 import logging
 import os
+import socket
 import sys
 import urllib.error
 import urllib.request
@@ -9,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from filelock import FileLock
 
@@ -19,8 +22,14 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 _SQLITE = "sqlite:///"
+_PORTS = {"postgresql": 5432, "mysql": 3306}
+_POSTGRESQL = "postgresql+psycopg2"
+# Without it MLflow's pages are those of chat models, and a paper opens on empty traces.
+TRAINING = "workflowType=machine_learning"
 _HEALTH_SECONDS = 5.0
 _LOCK_SECONDS = 300.0
+# Any number will do for PostgreSQL's advisory lock, if it is Stemma's own.
+_ADVISORY_LOCK = 0x5354454D4D41
 # Laboratories are often closed networks.
 _QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
 # MLflow's own seven retries let a dead server hang for minutes, and `sync` repairs what is missed.
@@ -43,7 +52,11 @@ def tracking_uri() -> str:
 
 
 def artifact_root(uri: str) -> Path | None:
-    """Return the folder of artifacts of a database store; None if a server keeps them."""
+    """Return the folder of artifacts of a database store; None if a server keeps them.
+
+    A database that several machines share without a server needs a folder of runs at the same
+    path on a disk that all of them see.
+    """
     if _is_server(uri):
         return None
     database = _database(uri)
@@ -54,7 +67,8 @@ def check_reachable(uri: str) -> None:
     """Check quickly, and without importing MLflow, that the store can be used.
 
     Raises:
-        TrackingError: a server that does not answer, or a folder that cannot be written.
+        TrackingError: a server that does not answer, a folder that cannot be written, or a
+            PostgreSQL address without MLflow's driver.
     """
     if _is_server(uri):
         _check_server(uri)
@@ -62,6 +76,8 @@ def check_reachable(uri: str) -> None:
     database = _database(uri)
     if database is not None:
         _check_writable(database)
+    elif _dialect(uri) in _PORTS:
+        _check_database(uri)
     elif "://" not in uri or uri.startswith("file:"):
         raise TrackingError(
             f"MLFLOW_TRACKING_URI={uri} is a folder, which MLflow no longer writes to:"
@@ -80,8 +96,27 @@ def _check_server(uri: str) -> None:
     except (urllib.error.URLError, OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
     raise TrackingError(
-        f"no MLflow server at {uri} ({reason}): start it (`stemma ui`) or unset MLFLOW_TRACKING_URI"
+        f"no MLflow server at {masked(uri)} ({reason}):"
+        " start it (`stemma ui`) or unset MLFLOW_TRACKING_URI"
     ) from None
+
+
+def _check_database(uri: str) -> None:
+    # MLflow would try for 100 seconds.
+    parts = urlsplit(uri)
+    if parts.scheme == "postgresql" and importlib.util.find_spec("psycopg") is None:
+        raise TrackingError(
+            f"{masked(uri)} names no driver: write {_POSTGRESQL}:// (pip install psycopg2-binary)"
+        )
+    if not parts.hostname:
+        return  # a socket in the file system
+    address = (parts.hostname, parts.port or _PORTS[_dialect(uri)])
+    try:
+        socket.create_connection(address, timeout=_HEALTH_SECONDS).close()
+    except OSError as error:
+        raise TrackingError(
+            f"no database at {masked(uri)} ({error}): start it or unset MLFLOW_TRACKING_URI"
+        ) from None
 
 
 def _check_writable(database: Path) -> None:
@@ -104,6 +139,7 @@ def open_client(uri: str) -> "MlflowClient":
     Raises:
         TrackingError: the store cannot be opened.
     """
+    check_reachable(uri)
     be_quiet()
     from mlflow import MlflowClient  # takes seconds, so not under the lock
     from mlflow.exceptions import MlflowException
@@ -115,8 +151,8 @@ def open_client(uri: str) -> "MlflowClient":
             if "out-of-date database schema" not in error.message:
                 raise
             raise TrackingError(
-                f"{uri} was made by another version of MLflow:"
-                f" back it up and run `mlflow db upgrade {uri}`"
+                f"{masked(uri)} was made by another version of MLflow:"
+                f" back it up and run `mlflow db upgrade {masked(uri)}`"
             ) from None
         client.search_experiments(max_results=1)
         return client
@@ -132,10 +168,29 @@ def be_quiet() -> None:
 
 @contextmanager
 def locked(uri: str) -> Iterator[None]:
-    """Hold the lock under which this machine's processes change a store's structure."""
+    """Hold the lock under which a store's structure is changed.
+
+    It keeps out this machine's other processes and, on PostgreSQL, those of other machines.
+    """
     database = _database(uri) or paths.runs() / "mlflow"
     database.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{database}.lock", timeout=_LOCK_SECONDS):
+        if _dialect(uri) != "postgresql":
+            yield
+            return
+        with _advisory_lock(uri):
+            yield
+
+
+@contextmanager
+def _advisory_lock(uri: str) -> Iterator[None]:
+    import sqlalchemy
+
+    engine = sqlalchemy.create_engine(uri, poolclass=sqlalchemy.NullPool)
+    key = {"key": _ADVISORY_LOCK}
+    # The lock goes with the session, so a killed process leaves none.
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(sqlalchemy.text("SELECT pg_advisory_lock(:key)"), key)
         yield
 
 
@@ -150,7 +205,15 @@ def mending(uri: str) -> Iterator[None]:
         if _is_server(uri):
             _check_server(uri)  # says it better, if the server is gone
         line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise TrackingError(f"MLflow at {uri} failed: {line}") from error
+        raise TrackingError(f"MLflow at {masked(uri)} failed: {line}") from error
+
+
+def masked(uri: str) -> str:
+    """Return an address that may be shown: without its password."""
+    parts = urlsplit(uri)
+    if parts.password is None:
+        return uri
+    return parts._replace(netloc=parts.netloc.replace(f":{parts.password}@", ":***@")).geturl()
 
 
 def ui_command(uri: str, host: str, port: int) -> list[str]:
@@ -164,7 +227,7 @@ def ui_command(uri: str, host: str, port: int) -> list[str]:
     """
     root = artifact_root(uri)
     if root is None:
-        raise TrackingError(f"MLFLOW_TRACKING_URI is a server already: open {uri}")
+        raise TrackingError(f"MLFLOW_TRACKING_URI is a server already: open {masked(uri)}")
     return [
         *(sys.executable, "-m", "mlflow", "server"),
         *("--backend-store-uri", uri),
@@ -174,6 +237,11 @@ def ui_command(uri: str, host: str, port: int) -> list[str]:
     ]
 
 
+def home_link(uri: str) -> str:
+    """Return the address of the list of experiments on the server at ``uri``."""
+    return f"{uri.rstrip('/')}/#/experiments?{TRAINING}"
+
+
 def run_link(uri: str, experiment_id: str, run_id: str) -> str:
     """Return the address of a run's page on the server at ``uri``."""
     return f"{uri.rstrip('/')}/{run_fragment(experiment_id, run_id)}"
@@ -181,7 +249,7 @@ def run_link(uri: str, experiment_id: str, run_id: str) -> str:
 
 def run_fragment(experiment_id: str, run_id: str) -> str:
     """Return the part of a run's address that is the same on every server."""
-    return f"#/experiments/{experiment_id}/runs/{run_id}"
+    return f"#/experiments/{experiment_id}/runs/{run_id}?{TRAINING}"
 
 
 def environment(ids: Mapping[str, Any] | None) -> dict[str, str]:
@@ -197,6 +265,10 @@ def environment(ids: Mapping[str, Any] | None) -> dict[str, str]:
 
 def _is_server(uri: str) -> bool:
     return uri.startswith(("http://", "https://"))
+
+
+def _dialect(uri: str) -> str:
+    return uri.partition("://")[0].partition("+")[0]
 
 
 def _database(uri: str) -> Path | None:

@@ -11,11 +11,11 @@ from filelock import FileLock
 
 from stemma.tracking import content, publish, store
 from stemma.tracking.content import Records
+from stemma.tracking.experiments import get_experiment
 from stemma.tracking.tracker import (
     BatchRow,
     create_batch,
     end_batch,
-    get_experiment,
     run_ids,
     runner_is_dead,
     runner_tag,

@@ -18,6 +18,7 @@ import psutil
 from stemma import files
 from stemma.errors import TrackingError
 from stemma.tracking import content, publish, store
+from stemma.tracking.experiments import get_experiment
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -238,44 +239,6 @@ class Tracker:
             run.feed.read()
             run.feed.flush(self.client, run.run_id)
             publish.end_killed(self.client, run.run_id, "lost")
-
-
-def get_experiment(client: "MlflowClient", uri: str, slug: str) -> str:
-    """Return the id of ``stemma/<slug>``; create it, or restore it if it was deleted."""
-    from mlflow.exceptions import MlflowException
-
-    name = content.PREFIX + slug
-    found = client.get_experiment_by_name(name)
-    if found is None:
-        root = store.artifact_root(uri)
-        location = None if root is None else (root / slug).as_uri()
-        try:
-            created: str = client.create_experiment(name, location, _experiment_tags(slug))
-        except MlflowException:
-            # Another machine may have been faster; the lock covers this one only.
-            found = client.get_experiment_by_name(name)
-            if found is None:
-                raise
-        else:
-            return created
-    if found.lifecycle_stage == "deleted":
-        client.restore_experiment(found.experiment_id)
-    return str(found.experiment_id)
-
-
-def _experiment_tags(slug: str) -> dict[str, str]:
-    from stemma import catalog
-    from stemma.errors import CatalogError
-
-    if slug == content.BATCHES:
-        return {content.NOTE: "One run a batch of `stemma run`, with links to its runs."}
-    try:
-        paper = catalog.load(slug)
-    except CatalogError:  # a run of a paper that has left the catalog
-        return {"stemma.slug": slug}
-    link = f"[arXiv:{paper.arxiv}](https://arxiv.org/abs/{paper.arxiv})"
-    note = f"**{paper.title}** ({paper.year}, {link})\n\n{paper.summary}"
-    return {"stemma.slug": slug, content.NOTE: note}
 
 
 def create_batch(
