@@ -12,7 +12,6 @@ import json
 import os
 import random
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import stores
 from house import House
 
 PAPERS = 12
@@ -53,37 +53,28 @@ class Server:
     """An MLflow server on a SQLite file, which can be stopped and started again."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
         folder.mkdir(parents=True)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self._port = probe.getsockname()[1]
-        self.uri = f"http://127.0.0.1:{self._port}"
+        self._log = folder / "server.log"
+        port = stores.free_port()
+        self.uri = f"http://127.0.0.1:{port}"
+        store = f"sqlite:///{folder / 'mlflow.db'}"
+        self._command = stores.server_command(store, folder / "artifacts", port)
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        from stemma.tracking.store import be_quiet
-
-        be_quiet()
-        command = [sys.executable, "-m", "mlflow", "server", "--workers", "1"]
-        command += ["--backend-store-uri", f"sqlite:///{self._folder / 'mlflow.db'}"]
-        command += ["--artifacts-destination", str(self._folder / "artifacts")]
-        command += ["--host", "127.0.0.1", "--port", str(self._port)]
-        with (self._folder / "server.log").open("ab") as log:
+        quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
+        with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                command, stdout=log, stderr=log, start_new_session=True
+                self._command,
+                stdout=log,
+                stderr=log,
+                env=os.environ | quiet,
+                start_new_session=True,
             )
 
     def wait(self) -> None:
-        import urllib.request
-
-        for _ in range(600):
-            try:
-                with urllib.request.urlopen(f"{self.uri}/health", timeout=2):
-                    return
-            except OSError:
-                time.sleep(0.2)
-        raise TimeoutError("the MLflow server does not come up")
+        assert self._process is not None
+        stores.wait_until_it_answers(self.uri, self._process, self._log)
 
     def stop(self) -> None:
         if self._process is not None:

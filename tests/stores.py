@@ -31,14 +31,14 @@ def serving(command: Sequence[str], port: int, log: Path) -> Iterator[str]:
             start_new_session=True,
         )
         try:
-            _wait(uri, server, log)
+            wait_until_it_answers(uri, server, log)
             yield uri
         finally:
             os.killpg(server.pid, 15)
             server.wait(timeout=60)
 
 
-def _wait(uri: str, server: "subprocess.Popen[bytes]", log: Path) -> None:
+def wait_until_it_answers(uri: str, server: "subprocess.Popen[bytes]", log: Path) -> None:
     deadline = time.monotonic() + _START_SECONDS
     while True:
         assert server.poll() is None, log.read_text()[-2000:]
