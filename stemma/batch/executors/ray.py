@@ -24,6 +24,7 @@ actor is gone. An actor whose runner does not come back leaves an hour after its
 """
 
 import contextlib
+import errno
 import logging
 import os
 import signal
@@ -128,7 +129,7 @@ class RayExecutor:
                 resources=self._config.resources,
             ).remote()
         except self._ray.exceptions.RayError as error:
-            raise ExecutorError(f"Ray refuses {spec.slug}: {_first_line(error)}") from None
+            raise ExecutorError(f"Ray refuses {spec.slug}: {_last_line(error)}") from None
         self._watch(job, actor)
         return Handle(kind=self.kind, id=_name(spec.token), token=spec.token)
 
@@ -294,7 +295,7 @@ def _connect(address: str | None) -> Any:
             )
     except (ConnectionError, ValueError, RuntimeError) as error:
         what = f"no Ray cluster at {address}" if address else "Ray does not start here"
-        raise ExecutorError(f"{what}: {_first_line(error)}") from None
+        raise ExecutorError(f"{what}: {_last_line(error)}") from None
     return ray
 
 
@@ -351,20 +352,23 @@ def _append(path: Path, lines: bytes) -> None:
 
 
 def _why(error: Exception, *, lost: bool, cancelled: bool) -> Report:
-    text = str(error)
     if cancelled:
         return Report("over", None, "cancelled")
     if lost:
         return Report("over", Failure.LOST_NODE, "the cluster lost the node of its worker")
+    cause = getattr(error, "cause", error)
+    if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
+        return Report("over", Failure.DISK_FULL, f"on its node: {cause}")
+    text = str(error)
     if "low on memory" in text:
         return Report("over", Failure.OUT_OF_MEMORY, "Ray killed it: its node was low on memory")
     if "creation task" in text:
-        last = text.strip().splitlines()[-1]
-        words = f"Stemma does not start on a node ({last}): install it there as it is here"
+        words = f"Stemma does not start on a node ({_last_line(error)}): install it there as here"
         return Report("over", Failure.ERROR, words)
-    return Report("over", Failure.DEAD_WORKER, f"its actor died: {_first_line(error)}")
+    return Report("over", Failure.DEAD_WORKER, f"its actor died: {_last_line(error)}")
 
 
-def _first_line(error: Exception) -> str:
+def _last_line(error: Exception) -> str:
+    """Return the line that says what happened; Ray's first lines say where."""
     lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    return lines[-1].strip() if lines else type(error).__name__

@@ -6,6 +6,7 @@ and hands it out to whoever asks. Every method may be called again with the same
 
 import json
 import os
+import select
 import shutil
 import subprocess
 import sys
@@ -128,7 +129,6 @@ class Station:
         assert self._guard.stdin is not None
         assert self._guard.stdout is not None
         self._guard.stdin.close()
-        os.set_blocking(self._guard.stdout.fileno(), True)
         self._guard.stdout.read()
 
     def _tell(self, order: bytes) -> None:
@@ -141,9 +141,9 @@ class Station:
     def _ending(self, spec: Spec) -> Report | None:
         """Read what the guard says; a guard that is gone without a word was killed."""
         assert self._guard.stdout is not None
-        line = self._guard.stdout.readline()
-        if line is None:
+        if not select.select([self._guard.stdout], [], [], 0)[0]:
             return None
+        line = self._guard.stdout.readline()
         if line == b"":
             processes.sweep(spec.token)
             return Report("over", Failure.DEAD_WORKER, "the guard of its worker was killed")
@@ -170,8 +170,6 @@ def _start_guard(place: Path) -> "subprocess.Popen[bytes]":
         start_new_session=True,
         bufsize=0,
     )
-    assert guard.stdout is not None
-    os.set_blocking(guard.stdout.fileno(), False)
     if guard.wait() != 0:
         shutil.rmtree(place)
         raise ExecutorError(f"no worker can be started on node {os.uname().nodename}")
