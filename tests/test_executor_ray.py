@@ -3,7 +3,6 @@
 import itertools
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -48,29 +47,54 @@ def enter() -> Iterator[list[str]]:
         yield command
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    made = House(tmp_path_factory.mktemp("house"))
+    for number in range(11):
+        made.paper(f"paper-{number}", [START, STEPS, GOOD])
+    made.paper("long", [START, SPAWN, LONG])
+    made.paper("own", [START, SPAWN, LONG])
+    made.paper("greedy", [START, GOOD])
+    made.paper("resumed", [START, "print((run.folder / 'checkpoint' / 'seen').read_text())", GOOD])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STEMMA_HOME", str(made.root))
+        patch.setenv("STEMMA_PAPERS", str(made.root / "papers"))
+        patch.setenv("STEMMA_RUNS", str(made.runs))
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        yield made
+    assert all_marked(made) == []
+
+
+@pytest.fixture(scope="module")
 def cluster(enter: list[str], house: House) -> Iterator[Cluster]:
-    for number in range(8):
-        house.paper(f"paper-{number}", [START, STEPS, GOOD])
-    house.paper("long", [START, SPAWN, LONG])
-    house.paper("resumed", [START, "print((run.folder / 'checkpoint' / 'seen').read_text())", GOOD])
     made = Cluster(enter, house.root)
     yield made
     made.close()
 
 
-def drive(
-    enter: Sequence[str], address: str, jobs: Sequence[Job], slots: int = 4
-) -> "subprocess.Popen[bytes]":
-    folders = [str(job.folder) for job in jobs]
-    script = [sys.executable, ray_cluster.__file__, "drive", address, str(slots), *folders]
-    with (Path(os.environ["STEMMA_HOME"]) / "driver.log").open("ab") as log:
-        return subprocess.Popen([*enter, *script], stdout=log, stderr=log)
+class Driver:
+    """A process that does what a runner does, until the end of a ``with``."""
 
+    def __init__(self, enter: Sequence[str], address: str, jobs: Sequence[Job], slots: int = 4):
+        script = [sys.executable, ray_cluster.__file__, "drive", address, str(slots)]
+        self._log = Path(os.environ["STEMMA_HOME"]) / "driver.log"
+        with self._log.open("ab") as log:
+            command = [*enter, *script, *(str(job.folder) for job in jobs)]
+            self._process = subprocess.Popen(command, stdout=log, stderr=log)
 
-def finish(driver: "subprocess.Popen[bytes]") -> None:
-    log = Path(os.environ["STEMMA_HOME"]) / "driver.log"
-    assert driver.wait(180) == 0, log.read_text()[-3000:]
+    def finish(self) -> None:
+        """Wait until every run is over."""
+        assert self._process.wait(180) == 0, self._log.read_text()[-3000:]
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def __enter__(self) -> "Driver":
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.kill()
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 90) -> None:
@@ -102,6 +126,11 @@ def running() -> set[str]:
 
 def over() -> set[str]:
     return {poll["slug"] for poll in trace() if poll["phase"] == "over" and poll["result"]}
+
+
+def polls(jobs: Sequence[Job]) -> list[dict[str, Any]]:
+    slugs = {job.spec.slug for job in jobs}
+    return [poll for poll in trace() if poll["slug"] in slugs]
 
 
 def all_marked(house: House) -> list[psutil.Process]:
@@ -136,26 +165,26 @@ def test_a_lost_node_costs_nothing_but_time(
     enter: list[str], cluster: Cluster, house: House
 ) -> None:
     jobs = [write_spec(f"paper-{number}") for number in range(8)]
-    driver = drive(enter, cluster.address, jobs, slots=8)
 
     def half_way() -> bool:
-        on_b = {s for s in running() if _last_node(house, s) == 1.0}
+        on_b = {slug for slug in running() if _last_node(house, slug) == 1.0}
         return len(over()) >= 2 and bool(on_b)
 
-    wait_for(half_way)
-    cluster.remove("b")
-    finish(driver)
+    with Driver(enter, cluster.address, jobs, slots=8) as driver:
+        wait_for(half_way)
+        cluster.remove("b")
+        driver.finish()
 
+    seen = polls(jobs)
     assert [result(job).outcome for job in jobs] == [State.SUCCEEDED] * 8
     attempts = [json.loads((job.folder / "spec.json").read_text())["attempt"] for job in jobs]
     assert max(attempts) == 2
-    lost = [p for p in trace() if p["failure"] is not None]
-    assert {p["failure"] for p in lost} == {"lost node"}
-    assert len(lost) == sum(attempts) - 8
-    assert not any(p["result"] for p in trace() if p["phase"] != "over"), "a result came early"
+    failures = [p["failure"] for p in seen if p["failure"] is not None]
+    assert failures == ["lost node"] * (sum(attempts) - 8)
+    assert len([p for p in seen if p["phase"] == "over" and p["result"]]) == 8
 
     _check_devices(jobs)
-    _check_live_events()
+    _check_live_events(jobs)
     for job in jobs:
         folder = Path(place(job)["folder"])
         assert folder.is_relative_to(house.root / f"node-{place(job)['node']}")
@@ -178,31 +207,30 @@ def _check_devices(jobs: Sequence[Job]) -> None:
     assert overlapping, "nothing ran at the same time, so that nothing was shown"
 
 
-def _check_live_events() -> None:
+def _check_live_events(jobs: Sequence[Job]) -> None:
     """Every run was seen with several numbers of events before it was over."""
-    for slug in {poll["slug"] for poll in trace()}:
-        live = {p["events"] for p in trace() if p["slug"] == slug and p["phase"] == "running"}
-        assert len(live) > 2, f"{slug} was seen with {live} events only"
+    for job in jobs:
+        live = {p["events"] for p in polls([job]) if p["phase"] == "running"}
+        assert len(live) > 2, f"{job.spec.slug} was seen with {live} events only"
 
 
 def test_cancelled_attempts_leave_nothing_and_checkpoints_travel(
     enter: list[str], cluster: Cluster, house: House
 ) -> None:
-    long, queued = write_spec("long", gpus=2), write_spec("paper-0", gpus=3)
-    resumed = write_spec("resumed")
+    long, queued, resumed = write_spec("long"), write_spec("greedy", gpus=3), write_spec("resumed")
     (resumed.folder / "checkpoint").mkdir()
     (resumed.folder / "checkpoint" / "seen").write_text("from the attempt before")
-    driver = drive(enter, cluster.address, [long, queued, resumed])
-    wait_for(lambda: "long" in running() and "resumed" in over())
-    marked = len(processes.marked(long.spec.token))
-    for job in (long, queued):
-        (job.folder / "cancel").touch()
-    finish(driver)
+    with Driver(enter, cluster.address, [long, queued, resumed]) as driver:
+        wait_for(lambda: "long" in running() and "resumed" in over())
+        marked = len(processes.marked(long.spec.token))
+        for job in (long, queued):
+            (job.folder / "cancel").touch()
+        driver.finish()
 
     assert marked >= 3, "worker, kernel and its child were to be seen"
-    last = {poll["slug"]: poll for poll in trace()}
-    for slug in ("long", "paper-0"):
-        assert (last[slug]["failure"], last[slug]["message"]) == (None, "cancelled")
+    for job in (long, queued):
+        last = polls([job])[-1]
+        assert (last["phase"], last["failure"], last["message"]) == ("over", None, "cancelled")
     assert not (queued.folder / "result.json").exists()
     assert result(resumed).outcome is State.SUCCEEDED
     assert "from the attempt before" in (resumed.folder / "executed.ipynb").read_text()
@@ -212,28 +240,24 @@ def test_cancelled_attempts_leave_nothing_and_checkpoints_travel(
 def test_another_runner_takes_over_where_one_was_killed(
     enter: list[str], cluster: Cluster, house: House
 ) -> None:
-    jobs = [write_spec(f"paper-{number}") for number in range(4)]
-    driver = drive(enter, cluster.address, jobs)
-    wait_for(lambda: len(running()) >= 2)
-    driver.send_signal(signal.SIGKILL)
-    driver.wait()
-    before = [poll for poll in trace() if poll["phase"] == "running"]
-    finish(drive(enter, cluster.address, jobs))
+    jobs = [write_spec(f"paper-{number}") for number in range(8, 11)]
+    with Driver(enter, cluster.address, jobs):
+        wait_for(lambda: len(running() & {job.spec.slug for job in jobs}) >= 2)
+    assert len(polls(jobs)) > 0
+    assert not any(job.folder.joinpath("result.json").exists() for job in jobs)
+    with Driver(enter, cluster.address, jobs) as driver:
+        driver.finish()
 
-    assert before
     for job in jobs:
         assert (result(job).outcome, result(job).token) == (State.SUCCEEDED, job.spec.token)
-        steps = [e["cell"] for e in events(job.folder) if e["kind"] == "cell_end"]
-        assert steps == sorted(set(steps)), "events came twice, or the notebook ran twice"
+        cells = [e["cell"] for e in events(job.folder) if e["kind"] == "cell_end"]
+        assert cells == sorted(set(cells)), "events came twice, or the notebook ran twice"
     wait_for(lambda: cluster.places() == [] and all_marked(house) == [])
 
 
 def test_a_cluster_of_its_own_dies_with_its_runner(enter: list[str], house: House) -> None:
-    house.paper("long", [START, SPAWN, LONG])
-    long = write_spec("long", gpus=0)
-    driver = drive(enter, "local", [long])
-    wait_for(lambda: "long" in running() and len(processes.marked(long.spec.token)) >= 3)
-    driver.send_signal(signal.SIGKILL)
-    driver.wait()
+    own = write_spec("own", gpus=0)
+    with Driver(enter, "local", [own]):
+        wait_for(lambda: "own" in running() and len(processes.marked(own.spec.token)) >= 3)
     wait_for(lambda: all_marked(house) == [])
-    assert not (long.folder / "result.json").exists()
+    assert not (own.folder / "result.json").exists()

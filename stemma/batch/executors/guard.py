@@ -143,6 +143,8 @@ def _watch(worker: "subprocess.Popen[bytes]", spec: Spec, deadline: float) -> Re
             worker.wait()
             return report
     code = worker.returncode
+    if code == 0:
+        return Report("over")
     reason = f"signal {-code}" if code < 0 else f"exit code {code}"
     return Report("over", Failure.DEAD_WORKER, f"the worker died ({reason}); see its log.txt")
 

@@ -6,10 +6,11 @@ The archive counts only once its size and digest are right, and it is put in pla
 
 import hashlib
 import os
+import posixpath
 import shutil
 import tarfile
 from collections.abc import Iterable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from stemma.errors import ExecutorError
@@ -104,8 +105,9 @@ def _extract(archive: Path, staging: Path) -> None:
 
 def _admitted(members: Iterable[tarfile.TarInfo]) -> Iterator[tarfile.TarInfo]:
     for member in members:
-        top = os.path.normpath(member.name).split(os.sep)[0]
-        if _plain(member) is None or top in STAYS:
+        path = PurePosixPath(posixpath.normpath(member.name))
+        owned = path.is_absolute() or not path.parts or path.parts[0] in STAYS
+        if _plain(member) is None or owned:
             raise ExecutorError(f"what the worker left is refused: it may not hold {member.name}")
         yield member
 

@@ -193,7 +193,8 @@ class RayExecutor:
                 yield from _rest(attempt)
         assert view.left is not None
         yield from self._fetch(attempt, view.left)
-        yield from self._ask(attempt, actor.close.remote)
+        with contextlib.suppress(self._ray.exceptions.RayError):
+            yield from self._ask(attempt, actor.close.remote)
         self._ray.kill(actor)
         (folder / _ARCHIVE).unlink(missing_ok=True)
         return view.over
@@ -218,7 +219,7 @@ class RayExecutor:
                 piece = parcel.chunk(outgoing, offset)
                 yield from self._ask(attempt, actor.take.remote, offset, piece)
             outgoing.unlink()
-        notebook, ids = Path(spec.notebook).read_bytes(), _within_reach(mlflow_ids(folder))
+        notebook, ids = Path(spec.notebook).read_bytes(), within_reach(mlflow_ids(folder))
         yield from self._ask(attempt, actor.begin.remote, spec, notebook, ids, checkpoint)
 
     def _fetch(self, attempt: _Attempt, left: parcel.Parcel) -> Generator[Report, None, None]:
@@ -329,7 +330,7 @@ def _in_words(needs: Mapping[str, float]) -> str:
     return " and ".join(f"{amount:g} {name}" for name, amount in needs.items() if amount)
 
 
-def _within_reach(ids: MlflowIds | None) -> MlflowIds | None:
+def within_reach(ids: MlflowIds | None) -> MlflowIds | None:
     """Return the ids if a node can track there: a store that is a file stands on one machine."""
     served = ids is not None and ids.tracking_uri.startswith(("http://", "https://"))
     return ids if served else None
@@ -354,12 +355,12 @@ def _append(path: Path, lines: bytes) -> None:
 def _why(error: Exception, *, lost: bool, cancelled: bool) -> Report:
     if cancelled:
         return Report("over", None, "cancelled")
-    if lost:
+    text = str(error)
+    if lost or "never ran" in text:
         return Report("over", Failure.LOST_NODE, "the cluster lost the node of its worker")
     cause = getattr(error, "cause", error)
     if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
         return Report("over", Failure.DISK_FULL, f"on its node: {cause}")
-    text = str(error)
     if "low on memory" in text:
         return Report("over", Failure.OUT_OF_MEMORY, "Ray killed it: its node was low on memory")
     if "creation task" in text:
