@@ -234,6 +234,7 @@ def test_cancelled_attempts_leave_nothing_and_checkpoints_travel(
     assert not (queued.folder / "result.json").exists()
     assert result(resumed).outcome is State.SUCCEEDED
     assert "from the attempt before" in (resumed.folder / "executed.ipynb").read_text()
+    assert not (resumed.folder / "checkpoint").exists(), "a run that succeeded needs none"
     wait_for(lambda: cluster.places() == [] and all_marked(house) == [])
 
 

@@ -19,24 +19,22 @@ from types import FrameType
 
 import psutil
 
-from stemma import catalog, paths
-from stemma.batch import key as keys
+from stemma import paths
 from stemma.batch import processes
 from stemma.batch.batches import mlflow_ids
 from stemma.batch.devices import device_class
 from stemma.batch.environment import worker_environment
 from stemma.batch.executors import Report
 from stemma.batch.executors.local import GRACE_SECONDS, memory_mb
+from stemma.batch.key import difference
 from stemma.batch.plan import fingerprint
 from stemma.batch.records import Failure, Spec
-from stemma.errors import StemmaError
 
 BEGIN = b"b"
 STOP = b"s"
 
 _POLL_SECONDS = 0.2
 _MEMORY_SECONDS = 1.0
-_OWN = ("parameter ", "data ")
 
 
 def main(place: Path) -> None:
@@ -83,21 +81,18 @@ def _say(report: Report) -> None:
 
 
 def _refusal(spec: Spec) -> Report | None:
-    """Refuse to execute what is not the run that was planned: other code, or another device."""
+    """Refuse what would get a false fingerprint: another device, or other versions of packages.
+
+    Other code is refused by the worker, wherever it runs.
+    """
     if spec.gpus == 0:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
-    try:
-        version = catalog.load(spec.slug).version
-        here = keys.ingredients(Path(spec.notebook), {}, {}, device_class(), version)
-        here |= _packages(fingerprint())
-    except StemmaError as error:
-        return Report("over", Failure.ERROR, f"node {os.uname().nodename}: {error}")
-    planned = {n: v for n, v in spec.ingredients.items() if not n.startswith(_OWN)}
-    changed = keys.difference(planned | _packages(spec.fingerprint), here)
+    planned = _packages(spec.fingerprint) | {"device": spec.device}
+    changed = difference(planned, _packages(fingerprint()) | {"device": device_class()})
     if not changed:
         return None
-    words = f"node {os.uname().nodename} is not as the run was planned: {'; '.join(changed)}"
+    words = f"node {os.uname().nodename} is not what the run was planned for: {'; '.join(changed)}"
     return Report("over", Failure.ERROR, words)
 
 

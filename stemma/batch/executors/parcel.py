@@ -113,8 +113,11 @@ def _admitted(members: Iterable[tarfile.TarInfo]) -> Iterator[tarfile.TarInfo]:
 
 
 def _move_in(staging: Path, folder: Path) -> None:
-    for path in sorted(staging.iterdir(), key=lambda p: p.name == "result.json"):
-        target = folder / path.name
-        if target.is_dir():
-            shutil.rmtree(target)
-        os.replace(path, target)
+    arrived = {path.name for path in staging.iterdir()}
+    for name in left_by_worker(folder):
+        if name not in arrived and not name.startswith("."):
+            shutil.rmtree(folder / name)  # a checkpoint that is no longer needed
+    for name in sorted(arrived, key=lambda n: n == "result.json"):
+        if (folder / name).is_dir():
+            shutil.rmtree(folder / name)
+        os.replace(staging / name, folder / name)

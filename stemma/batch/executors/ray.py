@@ -37,8 +37,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from stemma import paths
 from stemma.batch import processes
-from stemma.batch.attempts import CHECKPOINT
 from stemma.batch.batches import mlflow_ids
 from stemma.batch.executors import Handle, Job, Report, parcel
 from stemma.batch.executors.station import Station, View
@@ -213,8 +213,8 @@ class RayExecutor:
         """Send what the worker needs."""
         spec, folder, actor = attempt.job.spec, attempt.job.folder, attempt.actor
         outgoing, checkpoint = folder / _OUTGOING, None
-        if (folder / CHECKPOINT).is_dir():
-            checkpoint = parcel.pack(folder, [CHECKPOINT], outgoing)
+        if (folder / paths.CHECKPOINT).is_dir():
+            checkpoint = parcel.pack(folder, [paths.CHECKPOINT], outgoing)
             for offset in range(0, checkpoint.size, parcel.CHUNK):
                 piece = parcel.chunk(outgoing, offset)
                 yield from self._ask(attempt, actor.take.remote, offset, piece)
