@@ -109,7 +109,9 @@ def attach(batch: Batch, listener: Listener, cancel: threading.Event) -> list[Fi
             if watch.is_over and not requests.pending(folder):
                 break
             if restarts > _MAX_RESTARTS:
-                raise RunError(f"the runner dies again and again: see {folder / 'runner.log'}")
+                log = folder / "runner.log"
+                last = (log.read_text().strip().splitlines() or [""])[-1]
+                raise RunError(f"the runner dies again and again ({last}): see {log}")
             if restarts:
                 listener.warn("the runner died; a new one goes on")
             daemon.start(batch.id)

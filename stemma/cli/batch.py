@@ -55,7 +55,7 @@ def run(ctx: click.Context, /, force: bool, detach: bool, **choices: Any) -> Non
     """
     from stemma import tracking
     from stemma.batch import daemon, manifest
-    from stemma.batch.executors.registry import make_executor
+    from stemma.batch.executors.registry import check_settings
     from stemma.batch.opening import new_id, open_batch
     from stemma.batch.plan import plan
 
@@ -64,7 +64,7 @@ def run(ctx: click.Context, /, force: bool, detach: bool, **choices: Any) -> Non
     planned = plan(manifest.expand(wanted), batch=batch_id, force=force, jobs=wanted.jobs)
     if any(p.hit is None for p in planned):
         tracking.check_reachable(tracking.tracking_uri())
-        make_executor(wanted.executor, wanted.jobs).close()
+        check_settings(wanted.executor)
     batch = open_batch(
         batch_id,
         planned,
