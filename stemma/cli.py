@@ -2,13 +2,13 @@
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from stemma import __version__
 from stemma.errors import StemmaError
+from stemma.report.commands import diff, report
 
 if TYPE_CHECKING:
     from stemma.batch.plan import Planned
@@ -230,26 +230,6 @@ def reference(slug: str, scale: "Scale") -> None:
     click.echo(f"wrote {promote(slug, scale)}")
 
 
-@main.command()
-@click.option("--markdown", is_flag=True, help="Print the results table of the references.")
-@click.option(
-    "--write",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Replace the table between the markers of this file.",
-)
-def report(markdown: bool, write: Path | None) -> None:
-    """Report the reference results."""
-    from stemma.report.reference import replace_table, results_markdown
-
-    if not markdown and write is None:
-        raise click.UsageError("say --markdown to print the table, or --write FILE")
-    table = results_markdown()
-    if markdown:
-        click.echo(table)
-    if write is not None:
-        replace_table(write, table)
-
-
 @main.command(
     "provenance",
     add_help_option=False,
@@ -261,6 +241,10 @@ def provenance_commands(arguments: Sequence[str]) -> None:
     from provenance.cli import main as provenance_main
 
     provenance_main(args=list(arguments), prog_name="stemma provenance")
+
+
+main.add_command(report)
+main.add_command(diff)
 
 
 def _overrides(parameters: Sequence[str]) -> dict[str, str]:
