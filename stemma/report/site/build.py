@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from stemma import __version__, files, paths
-from stemma.catalog import SCALES, Paper
+from stemma.catalog import Paper
 from stemma.claims import Verdict
 from stemma.errors import RunError
 from stemma.report.site import assets, bars, prose, views
@@ -84,7 +84,7 @@ class _Site:
     def page(self, name: str, template: str, here: str, **context: object) -> None:
         root = "../" * (len(PurePosixPath(name).parts) - 1)
         text = self._environment.get_template(f"{template}.html.j2").render(
-            root=root, here=here, version=__version__, scales=SCALES, **context
+            root=root, here=here, version=__version__, scales=views.COLUMNS, **context
         )
         self.write(name, text)
 
@@ -135,7 +135,7 @@ def _paper(site: _Site, collection: Collection, paper: Paper, mlflow: str) -> No
         paper=paper,
         results=results,
         pages=found,
-        commands={scale: views.command(paper, scale) for scale in SCALES},
+        commands={scale: views.command(paper, scale) for scale in views.COLUMNS},
         bar_width=bars.WIDTH,
         bar_height=bars.HEIGHT,
     )

@@ -29,10 +29,14 @@ class _Renderer(IPythonRenderer):
         return _mathml(body, "inline")
 
     def block_math(self, body: str) -> str:
-        return _mathml(body, "block")
+        return _block(body)
 
     def latex_environment(self, name: str, body: str) -> str:
-        return _mathml(rf"\begin{{{name}}}{body}\end{{{name}}}", "block")
+        return _block(rf"\begin{{{name}}}{body}\end{{{name}}}")
+
+
+def _block(tex: str) -> str:
+    return f'<div class="scroll">{_mathml(tex, "block")}</div>'
 
 
 def _mathml(tex: str, display: str) -> str:
@@ -95,6 +99,6 @@ def _cell_markdown(context: Context, source: str) -> str:
 
 def code_css() -> str:
     """Return the colours of code, light and dark."""
-    light = HtmlFormatter(style=_LIGHT).get_style_defs(".highlight")
-    dark = HtmlFormatter(style=_DARK).get_style_defs(".highlight")
+    light = HtmlFormatter(style=_LIGHT).get_style_defs(".highlight")  # type: ignore[no-untyped-call]
+    dark = HtmlFormatter(style=_DARK).get_style_defs(".highlight")  # type: ignore[no-untyped-call]
     return f"{light}\n@media screen and (prefers-color-scheme: dark) {{\n{dark}\n}}\n"

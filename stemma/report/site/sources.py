@@ -41,7 +41,7 @@ class Collection:
     """Everything the site shows.
 
     Attributes:
-        shown: by slug, in the order of scales; a paper without results has none.
+        shown: by slug; a paper without results has none.
         runs: the runs of the batch, also those without a result.
         warnings: results that were left out, and why.
     """
@@ -95,7 +95,7 @@ def of_batch(batch: Batch) -> Collection:
     """
     papers = catalog.load_all()
     shown: dict[str, list[Shown]] = {paper.slug: [] for paper in papers}
-    for found in sorted(_of_batch(batch), key=lambda s: SCALES.index(s.result.scale)):
+    for found in _of_batch(batch):
         shown[found.result.slug].append(found)
     return Collection(papers, shown, batch, batches.view(batch))
 

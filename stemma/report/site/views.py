@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from stemma import tables
 from stemma.batch.records import MlflowIds, Result
-from stemma.catalog import SCALES, Claim, Paper, Scale, Value
+from stemma.catalog import Claim, Paper, Scale, Value
 from stemma.claims import CellResult, ClaimResult, Evidence, Verdict
 from stemma.report.site import bars
 from stemma.report.site.bars import Bar
@@ -17,6 +17,8 @@ from stemma.report.site.sources import Collection, Shown, succeeded
 from stemma.tracking import run_link
 
 _MANY_CELLS = 6
+# The scales that draw conclusions come first.
+COLUMNS: tuple[Scale, ...] = ("small", "gpu", "paper", "smoke")
 
 
 class Tally(NamedTuple):
@@ -110,7 +112,7 @@ class ShownView:
 def index_rows(collection: Collection) -> list[IndexRow]:
     """Return a row for every paper of the catalog."""
     return [
-        IndexRow(paper, [_scale_cell(scale, collection.shown[paper.slug]) for scale in SCALES])
+        IndexRow(paper, [_scale_cell(scale, collection.shown[paper.slug]) for scale in COLUMNS])
         for paper in collection.papers
     ]
 
@@ -161,19 +163,21 @@ def date(seconds: float) -> str:
 
 
 def shown_views(paper: Paper, shown: Sequence[Shown], mlflow: str) -> list[ShownView]:
-    """Return the results of a paper, in the order of scales."""
-    return [_shown_view(paper, s, mlflow) for s in shown]
+    """Return the results of a paper, by scale."""
+    ordered = sorted(shown, key=lambda s: COLUMNS.index(s.result.scale))
+    return [_shown_view(paper, s, mlflow) for s in ordered]
 
 
 def _shown_view(paper: Paper, shown: Shown, mlflow: str) -> ShownView:
     result = shown.result
+    claims = result.claims if result.scale != "smoke" else []
     words = shown.label.removeprefix(result.slug).strip()
     return ShownView(
         shown=shown,
         heading=words if result.scale in words.split() else f"{result.scale} {words}".strip(),
         source=source(shown),
         message="" if succeeded(shown) else f"{outcome(result)}: {result.message}",
-        claims=[_claim_view(paper.claim(c.claim), c, result.evidence) for c in result.claims],
+        claims=[_claim_view(paper.claim(c.claim), c, result.evidence) for c in claims],
         tallies=tallies(result),
         parameters=_parameters(paper, result),
         timings=_timings(result),

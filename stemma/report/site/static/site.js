@@ -57,7 +57,7 @@ function makeFilterable(form, table) {
 // Whatever scrolls must be reachable by the keyboard.
 function makeFocusable() {
   for (const box of document.querySelectorAll(".scroll, pre, .output_html")) {
-    if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
+    if (box.scrollWidth > box.clientWidth || box.scrollHeight > box.clientHeight) box.tabIndex = 0;
     else box.removeAttribute("tabindex");
   }
 }
