@@ -106,46 +106,81 @@ def bound_region(rule: r.Bound, a: Arrays) -> r.Region:
     return r.Region(float(np.nextafter(bound, -r.INF)), r.INF)
 
 
+def region(rule: r.Rule, a: Arrays, estimate: float = 0.0) -> r.Region:
+    """Return the values of the estimate for which the claim is true.
+
+    Args:
+        rule: the claim's rule.
+        a: the samples of one cell, for rules whose cells bring their own threshold or bound.
+        estimate: picks the side of a two-sided correlation.
+    """
+    match rule:
+        case r.Value():
+            return r.Region(rule.target - rule.tolerance, rule.target + rule.tolerance)
+        case r.Bound():
+            return bound_region(rule, a)
+        case r.Difference() | r.Ratio():
+            return _side(rule.direction, rule.null)
+        case r.Equivalence():
+            return r.Region(-rule.margin, rule.margin)
+        case r.NonInferiority():
+            return r.Region(-rule.margin, r.INF)
+        case r.Ordering():
+            return _side("greater", 0.0)
+        case r.Trend():
+            return _side(rule.direction, 0.0)
+        case r.Correlation():
+            direction = rule.direction
+            if direction == "two-sided":  # excluding zero: excluding the side across from the sign
+                direction = "greater" if estimate > 0 else "less"
+            return _side(direction, 0.0)
+        case r.Proportion():
+            given = rule.threshold
+            return _side(rule.direction, float(a["threshold"].item()) if given is None else given)
+        case r.Identity():
+            return r.Region(-r.INF, rule.tolerance)
+        case _:
+            assert_never(rule)
+
+
 def readings(rule: r.Rule, a: Arrays, confidence: float) -> list[Reading]:
     """Return the intervals at ``confidence`` that must all lie in their regions.
 
     Raises:
         ValueError: samples that have no such interval (unequal pairs, a constant sample).
     """
+    if isinstance(rule, r.Ordering):
+        return _ordering(rule, a, confidence)
+    interval = _interval(rule, a, confidence)
+    return [Reading(interval, region(rule, a, interval.estimate))]
+
+
+def _interval(rule: r.Rule, a: Arrays, confidence: float) -> Interval:
     match rule:
-        case r.Value():
-            region = r.Region(rule.target - rule.tolerance, rule.target + rule.tolerance)
-            return [Reading(stats.mean_interval(a["ours"], confidence, rule.method), region)]
-        case r.Bound():
-            interval = stats.mean_interval(a["ours"], confidence, rule.method)
-            return [Reading(interval, bound_region(rule, a))]
-        case r.Difference():
-            interval = _difference(rule, a, "ours", "baseline", confidence)
-            return [Reading(interval, _side(rule.direction, rule.null))]
-        case r.Equivalence():
-            interval = _difference(rule, a, "ours", "baseline", confidence)
-            return [Reading(interval, r.Region(-rule.margin, rule.margin))]
+        case r.Value() | r.Bound():
+            return stats.mean_interval(a["ours"], confidence, rule.method)
+        case r.Difference() | r.Equivalence():
+            return _difference(rule, a, "ours", "baseline", confidence)
         case r.NonInferiority():
             first, second = "ours", "baseline"
             if rule.better == "less":
                 first, second = second, first
-            interval = _difference(rule, a, first, second, confidence)
-            return [Reading(interval, r.Region(-rule.margin, r.INF))]
+            return _difference(rule, a, first, second, confidence)
         case r.Ratio():
-            interval = stats.ratio_interval(
+            return stats.ratio_interval(
                 a["ours"], a["baseline"], confidence, rule.method, paired=rule.paired
             )
-            return [Reading(interval, _side(rule.direction, rule.null))]
-        case r.Ordering():
-            return _ordering(rule, a, confidence)
         case r.Trend():
-            return [_trend(rule, a, confidence)]
+            return _trend(rule, a, confidence)
         case r.Correlation():
-            return [_correlation(rule, a, confidence)]
+            return stats.correlation_interval(
+                a["x"], a["y"], confidence, rule.method, rule.statistic
+            )
         case r.Proportion():
-            return [_proportion(rule, a, confidence)]
-        case r.Identity():
-            raise AssertionError("an identity has no interval")
+            successes, trials = int(a["successes"].item()), int(a["trials"].item())
+            return stats.proportion_interval(successes, trials, confidence, rule.method)
+        case r.Ordering() | r.Identity():
+            raise AssertionError(f"a rule `{rule.kind}` has no single interval")
         case _:
             assert_never(rule)
 
@@ -170,22 +205,21 @@ def _ordering(rule: r.Ordering, a: Arrays, confidence: float) -> list[Reading]:
     return [
         Reading(
             _difference(rule, a, upper, lower, confidence),
-            _side("greater", 0.0),
+            region(rule, a),
             f"smallest step: {upper} over {lower}",
         )
         for upper, lower in zip(rule.order, rule.order[1:], strict=False)
     ]
 
 
-def _trend(rule: r.Trend, a: Arrays, confidence: float) -> Reading:
+def _trend(rule: r.Trend, a: Arrays, confidence: float) -> Interval:
     x, y = a["x"], np.atleast_2d(a["y"])
     if y.shape[1] != x.size:
         raise ValueError(f"y has shape {y.shape}, x {x.shape}: one column of y a level of x")
     if np.ptp(x) == 0:
         raise ValueError("a trend needs two or more levels of x")
     per_replicate = [_trend_statistic(rule.statistic, x, row) for row in y]
-    interval = stats.mean_interval(per_replicate, confidence, rule.method)
-    return Reading(interval, _side(rule.direction, 0.0))
+    return stats.mean_interval(per_replicate, confidence, rule.method)
 
 
 def _trend_statistic(statistic: str, x: Array, y: Array) -> float:
@@ -194,18 +228,3 @@ def _trend_statistic(statistic: str, x: Array, y: Array) -> float:
     if statistic == "slope":
         return float(np.polyfit(x, y, 1)[0])
     return stats.correlation(x, y, "spearman")
-
-
-def _correlation(rule: r.Correlation, a: Arrays, confidence: float) -> Reading:
-    interval = stats.correlation_interval(a["x"], a["y"], confidence, rule.method, rule.statistic)
-    direction = rule.direction
-    if direction == "two-sided":  # excluding zero means excluding the side of the estimate's sign
-        direction = "greater" if interval.estimate > 0 else "less"
-    return Reading(interval, _side(direction, 0.0))
-
-
-def _proportion(rule: r.Proportion, a: Arrays, confidence: float) -> Reading:
-    successes, trials = int(a["successes"].item()), int(a["trials"].item())
-    interval = stats.proportion_interval(successes, trials, confidence, rule.method)
-    threshold = float(a["threshold"].item()) if rule.threshold is None else rule.threshold
-    return Reading(interval, _side(rule.direction, threshold))

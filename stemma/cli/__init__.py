@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -18,6 +17,7 @@ from stemma.cli.options import (
     parameter_option,
     scale_option,
 )
+from stemma.cli.report import diff, report
 from stemma.errors import StemmaError
 
 if TYPE_CHECKING:
@@ -130,26 +130,6 @@ def reference(slug: str, scale: "Scale") -> None:
     click.echo(f"wrote {promote(slug, scale)}")
 
 
-@main.command()
-@click.option("--markdown", is_flag=True, help="Print the results table of the references.")
-@click.option(
-    "--write",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Replace the table between the markers of this file.",
-)
-def report(markdown: bool, write: Path | None) -> None:
-    """Report the reference results."""
-    from stemma.report.reference import replace_table, results_markdown
-
-    if not markdown and write is None:
-        raise click.UsageError("say --markdown to print the table, or --write FILE")
-    table = results_markdown()
-    if markdown:
-        click.echo(table)
-    if write is not None:
-        replace_table(write, table)
-
-
 @main.command(
     "provenance",
     add_help_option=False,
@@ -163,5 +143,5 @@ def provenance_commands(arguments: Sequence[str]) -> None:
     provenance_main(args=list(arguments), prog_name="stemma provenance")
 
 
-for _command in (*COMMANDS, export):
+for _command in (*COMMANDS, report, diff, export):
     main.add_command(_command)
