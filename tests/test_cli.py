@@ -130,7 +130,7 @@ def test_help_imports_nothing_heavy() -> None:
         text=True,
         check=True,
     )
-    for heavy in ("numpy", "pydantic", "mlflow", "torch", "rich", "scipy"):
+    for heavy in ("numpy", "pydantic", "mlflow", "torch", "rich", "scipy", "jinja2", "nbconvert"):
         assert f" {heavy}\n" not in done.stderr
 
 

@@ -1,6 +1,6 @@
 """A comparison of two batches in the terminal and as Markdown."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from rich.console import Console
@@ -14,7 +14,7 @@ from stemma.report.diff import Diff, RunDiff
 class _Block(NamedTuple):
     title: str
     head: tuple[str, ...]
-    rows: list[tuple[str, ...]]
+    rows: Sequence[tuple[str, ...]]
 
 
 def print_diff(diff: Diff, console: Console) -> None:
@@ -46,14 +46,14 @@ def _row(cells: tuple[str, ...]) -> str:
 
 def summary(diff: Diff) -> str:
     """Return the counts of what moved, in one line."""
-    estimates = [move for run in diff.runs for move in run.estimates]
-    apart = sum(move.apart for move in estimates)
+    moves = [move for run in diff.runs for move in run.estimates]
+    unmoved = sum(run.unmoved for run in diff.runs)
     return (
-        f"{diff.old} -> {diff.new}: {len(diff.runs)} runs compared,"
-        f" {diff.verdicts_moved} verdicts moved,"
-        f" {len(estimates)} estimates moved ({apart} apart: intervals do not overlap),"
-        f" {sum(run.unmoved for run in diff.runs)} unmoved;"
-        f" {len(diff.only_new)} runs new, {len(diff.gone)} gone"
+        f"{diff.old} -> {diff.new}: runs compared: {len(diff.runs)},"
+        f" verdicts moved: {diff.verdicts_moved},"
+        f" estimates moved: {len(moves)} of {len(moves) + unmoved}"
+        f" (apart, intervals do not overlap: {sum(move.apart for move in moves)}),"
+        f" runs new: {len(diff.only_new)}, gone: {len(diff.gone)}"
     )
 
 
@@ -66,15 +66,7 @@ def _blocks(diff: Diff) -> Iterator[_Block]:
             ("run", "claim", "old", "new"),
             [(run.label, *move) for run in diff.runs for move in run.verdicts],
         ),
-        _Block(
-            "Estimates that moved",
-            ("run", "claim", "cell", "old", "new", ""),
-            [
-                (run.label, m.claim, m.cell, _cell(m.old), _cell(m.new), "apart" if m.apart else "")
-                for run in diff.runs
-                for m in run.estimates
-            ],
-        ),
+        *(_estimates(run) for run in diff.runs),
         _Block(
             "Parameters that differ",
             ("run", "parameter", "old", "new"),
@@ -84,6 +76,14 @@ def _blocks(diff: Diff) -> Iterator[_Block]:
         _Block(f"Only in {diff.old}", ("run",), [(label,) for label in diff.gone]),
     ]
     yield from (block for block in every if block.rows)
+
+
+def _estimates(run: RunDiff) -> _Block:
+    rows = [
+        (m.claim, m.cell, _cell(m.old), _cell(m.new), "apart" if m.apart else "")
+        for m in run.estimates
+    ]
+    return _Block(f"Estimates that moved: {run.label}", ("claim", "cell", "old", "new", ""), rows)
 
 
 def _run_row(run: RunDiff) -> tuple[str, ...]:

@@ -67,10 +67,11 @@ class IndexRow(NamedTuple):
 
 
 class CellView(NamedTuple):
-    """One cell of a claim: in words and drawn."""
+    """One cell of a claim: in words and drawn; ``how`` says from what and by which method."""
 
     cell: CellResult
     text: str
+    how: str
     bar: Bar | None
 
 
@@ -190,7 +191,10 @@ def _claim_view(claim: Claim, judged: ClaimResult, evidence: Evidence) -> ClaimV
     drawn: list[Bar | None] = [None] * len(judged.cells)
     if claim.rule is not None and judged.cells:
         drawn = bars.bars(claim.rule, judged.cells, evidence[claim.id])
-    cells = [CellView(c, _cell_text(c), bar) for c, bar in zip(judged.cells, drawn, strict=True)]
+    cells = [
+        CellView(cell, _cell_text(cell), _how(cell), bar)
+        for cell, bar in zip(judged.cells, drawn, strict=True)
+    ]
     many = len(cells) > _MANY_CELLS
     return ClaimView(
         claim=claim,
@@ -204,6 +208,14 @@ def _cell_text(cell: CellResult) -> str:
     if cell.estimate is None:
         return cell.note
     return f"{cell.estimate:.3g} {bars.interval_words(cell)}".strip()
+
+
+def _how(cell: CellResult) -> str:
+    words = [f"n = {cell.n}", cell.method]
+    if bars.interval_words(cell) and cell.method != "each value":  # that one gives a range
+        words.append(f"{cell.confidence * 100:.4g} %")
+    note = f"; {cell.note}" if cell.note and cell.estimate is not None else ""
+    return ", ".join(words) + note
 
 
 def _parameters(paper: Paper, result: Result) -> list[ParameterView]:
