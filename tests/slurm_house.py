@@ -201,6 +201,7 @@ PartitionName=main Nodes={host} Default=YES MaxTime=60 State=UP
 
 _SLURMDBD = """\
 AuthType=auth/munge
+CommunicationParameters=NoInAddrAny
 AuthInfo={munge}
 DbdHost=localhost
 DbdAddr=127.0.0.1

@@ -319,16 +319,17 @@ def test_a_job_without_any_log_points_to_the_disk(
 @pytest.mark.parametrize(
     "words",
     [
-        "sbatch: error: Batch job submission failed: Invalid partition name specified",
-        "sbatch: error: Batch job submission failed: Requested node configuration is not available",
-        "sbatch: error: Memory specification can not be satisfied",
-        "sbatch: unrecognized option '--nonsense'",
+        "Batch job submission failed: Invalid partition name specified",
+        "Batch job submission failed: Invalid feature specification",
+        "Batch job submission failed: Requested node configuration is not available",
+        "Memory specification can not be satisfied",
+        "Invalid generic resource (gres) specification",
     ],
 )
 def test_what_slurm_never_takes_fails(
     words: str, cluster: Cluster, executor: SlurmExecutor, tmp_path: Path
 ) -> None:
-    cluster.says("sbatch", words)
+    cluster.says("sbatch", f"sbatch: error: {words}", 'Try "sbatch --help" for more information')
     job = job_of(tmp_path)
     handle = executor.submit(job)
     assert executor.reattach(job, Handle.model_validate_json(handle.model_dump_json()))

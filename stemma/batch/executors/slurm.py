@@ -115,7 +115,7 @@ class SlurmExecutor:
         try:
             job_id = self._submitted(name) or self._submit(job, folder)
         except (FailedJobError, FailedSubmissionError) as error:
-            words = _last_line(str(error))
+            words = _complaint(str(error))
             if not _NEVER.search(words):
                 self._doubtful.add(name)
                 raise ExecutorError(f"Slurm takes no job now: {words}") from None
@@ -229,6 +229,12 @@ def _last_words(folder: Path) -> str:
     if not logs:
         return f"it could not write to {folder}; is that disk there on all nodes?"
     return _last_line(logs[-1].read_text(encoding="utf-8", errors="replace")) or f"see {folder}"
+
+
+def _complaint(text: str) -> str:
+    """Return what sbatch said, in one line."""
+    lines = [line.removeprefix("sbatch: ").removeprefix("error: ") for line in text.splitlines()]
+    return "; ".join(line.strip() for line in lines if line.strip())
 
 
 def _last_line(text: str) -> str:
