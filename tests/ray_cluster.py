@@ -26,6 +26,8 @@ from stemma.batch.records import Spec
 
 HERE = Path(__file__).resolve()
 TRACE = "trace.jsonl"
+NOT_NICE = {"RAY_worker_niceness": "0"}
+"""Ray gives way to whatever else runs, by 15; tests that run beside others would crawl."""
 
 
 @contextlib.contextmanager
@@ -61,7 +63,9 @@ class Cluster:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
-            env=os.environ | {"RAY_TMPDIR": self._ray_folder, "STEMMA_RUNS": "/nonexistent"},
+            env=os.environ
+            | NOT_NICE
+            | {"RAY_TMPDIR": self._ray_folder, "STEMMA_RUNS": "/nonexistent"},
         )
         self.address = self._answer()
 
@@ -170,13 +174,13 @@ class Driver:
         self._handles: dict[str, tuple[Job, Handle]] = {}
 
     def run(self, folders: Sequence[Path]) -> None:
-        """Run, or take over, the attempts of these folders; those in ``cancel`` are cancelled."""
+        """Run, or take over, the attempts of these folders; a file ``cancel-SLUG`` cancels one."""
         waiting = list(folders)
         while waiting or self._handles:
             while waiting and len(self._handles) < self._executor.slots:
                 self._start(waiting.pop(0))
             for slug, (job, handle) in list(self._handles.items()):
-                if (job.folder / "cancel").exists():
+                if (paths.runs() / f"cancel-{job.spec.slug}").exists():
                     self._executor.cancel(job, handle)
                 report = self._executor.poll(job, handle)
                 self._trace(job, report)

@@ -39,6 +39,7 @@ GOOD = "run.measure('C1', ours=[2, 3, 4, 3, 2], baseline=[0, 1, 0, 1, 0])\nrun.v
 # A grandchild that would survive if only the kernel were killed.
 SPAWN = 'subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])'
 LONG = "time.sleep(600)"
+GUARD = "stemma.batch.executors.guard"
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +63,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         patch.setenv("STEMMA_RUNS", str(made.runs))
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         yield made
-    assert all_marked(made) == []
+    assert alive(made) == []
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +81,8 @@ class Driver:
         self._log = Path(os.environ["STEMMA_HOME"]) / "driver.log"
         with self._log.open("ab") as log:
             command = [*enter, *script, *(str(job.folder) for job in jobs)]
-            self._process = subprocess.Popen(command, stdout=log, stderr=log)
+            environment = os.environ | ray_cluster.NOT_NICE
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
 
     def finish(self) -> None:
         """Wait until every run is over."""
@@ -133,7 +135,7 @@ def polls(jobs: Sequence[Job]) -> list[dict[str, Any]]:
     return [poll for poll in trace() if poll["slug"] in slugs]
 
 
-def all_marked(house: House) -> list[psutil.Process]:
+def alive(house: House) -> list[psutil.Process]:
     """Return the processes of any attempt of this house, guards included."""
     found = []
     for process in psutil.process_iter():
@@ -142,10 +144,13 @@ def all_marked(house: House) -> list[psutil.Process]:
         except (psutil.Error, OSError):
             continue
         mine = environment.get("STEMMA_HOME") == str(house.root)
-        guard = "stemma.batch.executors.guard" in command
-        if mine and (guard or processes.TOKEN in environment):
+        if mine and (processes.TOKEN in environment or GUARD in command):
             found.append(process)
     return found
+
+
+def nothing_left(cluster: Cluster, house: House) -> bool:
+    return cluster.places() == [] and alive(house) == []
 
 
 def device_intervals(folder: Path) -> Iterator[tuple[tuple[float, float], float, float]]:
@@ -174,6 +179,7 @@ def test_a_lost_node_costs_nothing_but_time(
         wait_for(half_way)
         cluster.remove("b")
         driver.finish()
+    cluster.add("b")
 
     seen = polls(jobs)
     assert [result(job).outcome for job in jobs] == [State.SUCCEEDED] * 8
@@ -190,7 +196,7 @@ def test_a_lost_node_costs_nothing_but_time(
         assert folder.is_relative_to(house.root / f"node-{place(job)['node']}")
         assert not folder.exists()
         assert (job.folder / "executed.ipynb").exists()
-    wait_for(lambda: cluster.places() == [] and all_marked(house) == [])
+    wait_for(lambda: nothing_left(cluster, house))
 
 
 def _last_node(house: House, slug: str) -> float:
@@ -224,7 +230,7 @@ def test_cancelled_attempts_leave_nothing_and_checkpoints_travel(
         wait_for(lambda: "long" in running() and "resumed" in over())
         marked = len(processes.marked(long.spec.token))
         for job in (long, queued):
-            (job.folder / "cancel").touch()
+            (house.runs / f"cancel-{job.spec.slug}").touch()
         driver.finish()
 
     assert marked >= 3, "worker, kernel and its child were to be seen"
@@ -235,7 +241,7 @@ def test_cancelled_attempts_leave_nothing_and_checkpoints_travel(
     assert result(resumed).outcome is State.SUCCEEDED
     assert "from the attempt before" in (resumed.folder / "executed.ipynb").read_text()
     assert not (resumed.folder / "checkpoint").exists(), "a run that succeeded needs none"
-    wait_for(lambda: cluster.places() == [] and all_marked(house) == [])
+    wait_for(lambda: nothing_left(cluster, house))
 
 
 def test_another_runner_takes_over_where_one_was_killed(
@@ -243,9 +249,10 @@ def test_another_runner_takes_over_where_one_was_killed(
 ) -> None:
     jobs = [write_spec(f"paper-{number}") for number in range(8, 11)]
     with Driver(enter, cluster.address, jobs):
-        wait_for(lambda: len(running() & {job.spec.slug for job in jobs}) >= 2)
-    assert len(polls(jobs)) > 0
-    assert not any(job.folder.joinpath("result.json").exists() for job in jobs)
+        wait_for(lambda: len(running() & {job.spec.slug for job in jobs}) >= 1)
+    assert any(processes.marked(job.spec.token) for job in jobs), (
+        "no worker outlived the runner, so that nothing was shown"
+    )
     with Driver(enter, cluster.address, jobs) as driver:
         driver.finish()
 
@@ -253,12 +260,12 @@ def test_another_runner_takes_over_where_one_was_killed(
         assert (result(job).outcome, result(job).token) == (State.SUCCEEDED, job.spec.token)
         cells = [e["cell"] for e in events(job.folder) if e["kind"] == "cell_end"]
         assert cells == sorted(set(cells)), "events came twice, or the notebook ran twice"
-    wait_for(lambda: cluster.places() == [] and all_marked(house) == [])
+    wait_for(lambda: nothing_left(cluster, house))
 
 
 def test_a_cluster_of_its_own_dies_with_its_runner(enter: list[str], house: House) -> None:
     own = write_spec("own", gpus=0)
     with Driver(enter, "local", [own]):
         wait_for(lambda: "own" in running() and len(processes.marked(own.spec.token)) >= 3)
-    wait_for(lambda: all_marked(house) == [])
+    wait_for(lambda: alive(house) == [])
     assert not (own.folder / "result.json").exists()

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from stemma import paths
 from stemma.errors import ExecutorError
 
 CHUNK = 2**23
@@ -114,9 +115,8 @@ def _admitted(members: Iterable[tarfile.TarInfo]) -> Iterator[tarfile.TarInfo]:
 
 def _move_in(staging: Path, folder: Path) -> None:
     arrived = {path.name for path in staging.iterdir()}
-    for name in left_by_worker(folder):
-        if name not in arrived and not name.startswith("."):
-            shutil.rmtree(folder / name)  # a checkpoint that is no longer needed
+    if paths.CHECKPOINT not in arrived:  # the worker is past it
+        shutil.rmtree(folder / paths.CHECKPOINT, ignore_errors=True)
     for name in sorted(arrived, key=lambda n: n == "result.json"):
         if (folder / name).is_dir():
             shutil.rmtree(folder / name)
