@@ -116,10 +116,9 @@ def serve_cluster(root: Path) -> None:
         folder = root / f"node-{name}"
         folder.mkdir(exist_ok=True)
         os.environ |= {"TMPDIR": str(folder), "TEST_NODE": name}
-        loopback = {"node_ip_address": "127.0.0.1"}
-        nodes[name] = cluster.add_node(
-            num_cpus=2, num_gpus=2, object_store_memory=10**8, include_dashboard=False, **loopback
-        )
+        has: dict[str, Any] = {"num_cpus": 2, "num_gpus": 2, "object_store_memory": 10**8}
+        own: dict[str, Any] = {"node_ip_address": "127.0.0.1", "include_dashboard": False}
+        nodes[name] = cluster.add_node(**has, **own)
 
     add("a")
     add("b")
@@ -131,7 +130,7 @@ def serve_cluster(root: Path) -> None:
         else:
             cluster.remove_node(nodes.pop(name), allow_graceful=False)
         print("done", flush=True)
-    cluster.shutdown()
+    cluster.shutdown()  # type: ignore[no-untyped-call]
 
 
 def write_spec(slug: str, *, timeout: float = 120.0, gpus: int = 1) -> Job:

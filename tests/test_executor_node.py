@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
 
@@ -16,9 +16,10 @@ from house import House
 from ray_cluster import write_spec
 
 from stemma.batch import processes
-from stemma.batch.executors import Job, parcel, ray
+from stemma.batch.executors import Handle, Job, Report, parcel, ray
 from stemma.batch.executors.guard import BEGIN, STOP
-from stemma.batch.records import MlflowIds, Result, State
+from stemma.batch.executors.station import View
+from stemma.batch.records import Failure, MlflowIds, Result, State
 from stemma.errors import ExecutorError
 
 GOOD = "run.measure('C1', ours=[2, 3, 4, 3, 2], baseline=[0, 1, 0, 1, 0])\nrun.verdicts()"
@@ -282,6 +283,119 @@ def test_a_node_that_is_not_what_the_run_was_planned_for_refuses_it(house: House
     assert "git_commit" not in message
     assert not (guard.place / "run" / "events.jsonl").exists()
     guard.close()
+
+
+class FakeRay:
+    """Ray with one node whose actors answer at once; an answer that is an error is raised."""
+
+    class exceptions:
+        class RayError(Exception):
+            pass
+
+        class ActorUnavailableError(RayError):
+            pass
+
+    def __init__(self, station: object) -> None:
+        self.station = station
+        self.killed = 0
+
+    def get_actor(self, _name: str, namespace: str) -> object:
+        return self.station
+
+    def remote(self, *_station: object, **_needs: object) -> object:
+        return None
+
+    def nodes(self) -> list[dict[str, object]]:
+        return []
+
+    def wait(self, answers: list[object], timeout: float) -> tuple[list[object], list[object]]:
+        return answers, []
+
+    def get(self, answer: object) -> object:
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def kill(self, _actor: object) -> None:
+        self.killed += 1
+
+
+class Answers:
+    """A method of an actor."""
+
+    def __init__(self, answer: Callable[..., object]) -> None:
+        self.remote = answer
+
+
+class FakeStation:
+    """A station whose attempt is over; it answers ``first``, one after another, then what it has."""
+
+    def __init__(self, archive: Path, made: parcel.Parcel, *first: object) -> None:
+        answers = iter(first)
+        self.look = Answers(lambda *_: View("", True, b"", b"", Report("over"), made))
+        self.give = Answers(lambda offset: next(answers, None) or parcel.chunk(archive, offset))
+        self.close = Answers(lambda: None)
+
+
+def follow(
+    monkeypatch: pytest.MonkeyPatch, job: Job, station: FakeStation
+) -> tuple[Callable[[], Report], FakeRay]:
+    """Return what polls the only attempt of an executor."""
+    fake = FakeRay(station)
+    monkeypatch.setattr(ray, "_connect", lambda address: fake)
+    executor = ray.make({"kind": "ray", "address": "auto"}, 1)
+    handle = Handle(kind="ray", id="", token=job.spec.token)
+    assert executor.reattach(job, handle)
+    return lambda: executor.poll(job, handle), fake
+
+
+def test_an_actor_that_is_out_of_reach_is_asked_again(
+    house: House, tmp_path: Path, left: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.paper("good", [GOOD])
+    job = write_spec("good")
+    made = parcel.pack(left, parcel.left_by_worker(left), tmp_path / "left.tar")
+    away = FakeRay.exceptions.ActorUnavailableError()
+    poll, _ = follow(monkeypatch, job, FakeStation(tmp_path / "left.tar", made, away, away))
+    while poll().phase != "over":
+        assert not (job.folder / "result.json").exists()
+    assert (job.folder / "result.json").exists()
+
+
+def test_a_node_that_dies_while_its_results_travel_leaves_none(
+    house: House, tmp_path: Path, left: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.paper("good", [GOOD])
+    job = write_spec("good")
+    made = parcel.pack(left, parcel.left_by_worker(left), tmp_path / "left.tar")
+    first = parcel.chunk(tmp_path / "left.tar", 0)
+    dead = FakeRay.exceptions.RayError("The actor died.\nIts node is dead.")
+    poll, fake = follow(monkeypatch, job, FakeStation(tmp_path / "left.tar", made, first, dead))
+    report = poll()
+    assert (report.phase, report.failure) == ("over", Failure.DEAD_WORKER)
+    assert "Its node is dead." in report.message
+    assert [path.name for path in job.folder.iterdir()] == ["spec.json"]
+    assert fake.killed == 1
+
+
+def test_a_full_disk_of_the_runner_loses_nothing(
+    house: House, tmp_path: Path, left: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.paper("good", [GOOD])
+    job = write_spec("good")
+    made = parcel.pack(left, parcel.left_by_worker(left), tmp_path / "left.tar")
+    poll, _ = follow(monkeypatch, job, FakeStation(tmp_path / "left.tar", made))
+    with monkeypatch.context() as patch:
+        patch.setattr(parcel, "put", _no_room)
+        for _ in range(2):
+            with pytest.raises(OSError, match="No space"):
+                poll()
+    assert poll().phase == "over"
+    assert (job.folder / "result.json").exists()
+
+
+def _no_room(*_arguments: object) -> None:
+    raise OSError(28, "No space left on device")
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,7 +32,7 @@ place = {"folder": str(run.folder), "pid": os.getpid(), "node": node, "gpu": gpu
 run.artifact("place.json", json.dumps(place).encode())
 """
 STEPS = """
-for _ in run.progress(range(6), "steps"):
+for _ in run.progress(range(4), "steps"):
     time.sleep(0.6)
 """
 GOOD = "run.measure('C1', ours=[2, 3, 4, 3, 2], baseline=[0, 1, 0, 1, 0])\nrun.verdicts()"
@@ -51,7 +51,7 @@ def enter() -> Iterator[list[str]]:
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     made = House(tmp_path_factory.mktemp("house"))
-    for number in range(11):
+    for number in range(10):
         made.paper(f"paper-{number}", [START, STEPS, GOOD])
     made.paper("long", [START, SPAWN, LONG])
     made.paper("own", [START, SPAWN, LONG])
@@ -247,7 +247,7 @@ def test_cancelled_attempts_leave_nothing_and_checkpoints_travel(
 def test_another_runner_takes_over_where_one_was_killed(
     enter: list[str], cluster: Cluster, house: House
 ) -> None:
-    jobs = [write_spec(f"paper-{number}") for number in range(8, 11)]
+    jobs = [write_spec(f"paper-{number}") for number in range(8, 10)]
     with Driver(enter, cluster.address, jobs):
         wait_for(lambda: len(running() & {job.spec.slug for job in jobs}) >= 1)
     assert any(processes.marked(job.spec.token) for job in jobs), (

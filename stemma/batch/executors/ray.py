@@ -160,6 +160,9 @@ class RayExecutor:
         try:
             actor = self._ray.get_actor(_name(handle.token), namespace=NAMESPACE)
         except ValueError:
+            if self._config.address is None:
+                # Its cluster died with its runner; be sure that the guards are done.
+                processes.sweep(handle.token)
             return False
         self._watch(job, actor)
         return True
@@ -182,7 +185,6 @@ class RayExecutor:
         yield over
 
     def _serve(self, attempt: _Attempt) -> Generator[Report, None, Report]:
-        actor, folder = attempt.actor, attempt.job.folder
         view = yield from self._look(attempt)
         if not view.begun:
             yield from self._begin(attempt)
@@ -194,9 +196,8 @@ class RayExecutor:
         assert view.left is not None
         yield from self._fetch(attempt, view.left)
         with contextlib.suppress(self._ray.exceptions.RayError):
-            yield from self._ask(attempt, actor.close.remote)
-        self._ray.kill(actor)
-        (folder / _ARCHIVE).unlink(missing_ok=True)
+            yield from self._ask(attempt, attempt.actor.close.remote)
+        self._ray.kill(attempt.actor)
         return view.over
 
     def _look(self, attempt: _Attempt) -> Generator[Report, None, View]:
@@ -225,15 +226,18 @@ class RayExecutor:
     def _fetch(self, attempt: _Attempt, left: parcel.Parcel) -> Generator[Report, None, None]:
         """Bring what the worker left into the folder, ``result.json`` last."""
         archive = attempt.job.folder / _ARCHIVE
-        for offset in range(0, left.size, parcel.CHUNK):
-            piece = yield from self._ask(attempt, attempt.actor.give.remote, offset)
-            parcel.put(archive, offset, piece)
-        parcel.unpack(archive, left, attempt.job.folder)
+        try:
+            for offset in range(0, left.size, parcel.CHUNK):
+                piece = yield from self._ask(attempt, attempt.actor.give.remote, offset)
+                parcel.put(archive, offset, piece)
+            parcel.unpack(archive, left, attempt.job.folder)
+        finally:
+            archive.unlink(missing_ok=True)
 
     def _bury(self, attempt: _Attempt, error: Exception) -> Generator[Report, None, Report]:
         """Make sure that nothing of an attempt lives whose actor failed, and say why it did."""
         token = attempt.job.spec.token
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, self._ray.exceptions.RayError):
             self._ray.kill(attempt.actor)
         lost = False
         for node in [attempt.node] if attempt.node else [n["NodeID"] for n in self._nodes()]:
@@ -294,7 +298,7 @@ def _connect(address: str | None) -> Any:
                 logging_level=logging.ERROR,
                 include_dashboard=None if address else False,
             )
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except Exception as error:  # Ray raises a bare one if a process of its own is late
         what = f"no Ray cluster at {address}" if address else "Ray does not start here"
         raise ExecutorError(f"{what}: {_last_line(error)}") from None
     return ray

@@ -130,6 +130,7 @@ class Station:
         assert self._guard.stdout is not None
         self._guard.stdin.close()
         self._guard.stdout.read()
+        shutil.rmtree(self._place, ignore_errors=True)  # a guard that was killed left it
 
     def _tell(self, order: bytes) -> None:
         assert self._guard.stdin is not None
