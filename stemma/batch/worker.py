@@ -25,7 +25,7 @@ from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
 from stemma import catalog, files, paths
-from stemma.batch import key
+from stemma.batch import key, processes
 from stemma.batch.records import CellTiming, Failure, Result, Spec, State, Worker
 from stemma.batch.sampler import SystemSampler
 from stemma.recorder import RUN_DIR
@@ -280,4 +280,4 @@ def _of_kind(events: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), os.environ.get(processes.TOKEN))
