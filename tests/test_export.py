@@ -26,7 +26,7 @@ from rocrate.rocrate import ROCrate
 
 from stemma import catalog, paths
 from stemma.batch import batches
-from stemma.batch.records import Result, RunState, State
+from stemma.batch.records import Result, RunState, Spec, State
 from stemma.cli import main
 from stemma.errors import RunError
 from stemma.report import crate
@@ -399,6 +399,8 @@ def test_a_target_that_is_none(house: House, toy: Path, target: str, message: st
 def test_what_is_not_over_is_not_exported(house: House, tmp_path: Path) -> None:
     batch = three_runs(house)
     folder = batches.run_folder(batch.runs[1])
+    spec: Spec = Spec.read(folder / "spec.json")
+    spec.model_copy(update={"batch": batch.id}).write(folder / "spec.json")
     RunState(state=State.RUNNING, started=STARTED).write(folder / "state.json")
     with pytest.raises(RunError, match="is running: wait for it"):
         export(folder, tmp_path / "toy.zip")
