@@ -171,6 +171,7 @@ class Driver:
 
         self._executor = make({"kind": "ray", "address": address}, slots)
         self._handles: dict[str, tuple[Job, Handle]] = {}
+        self._said: dict[str, dict[str, Any]] = {}
 
     def run(self, folders: Sequence[Path]) -> None:
         """Run, or take over, the attempts of these folders; a file ``cancel-SLUG`` cancels one."""
@@ -210,6 +211,7 @@ class Driver:
         return True
 
     def _trace(self, job: Job, report: Report) -> None:
+        """Keep what a poll saw, if it saw anything new."""
         events = job.folder / "events.jsonl"
         seen = len(events.read_bytes().splitlines()) if events.exists() else 0
         facts = {
@@ -219,11 +221,13 @@ class Driver:
             "result": (job.folder / "result.json").exists(),
             **report._asdict(),
         }
-        files.append_event(paths.runs() / TRACE, "poll", facts)
+        if facts != self._said.get(job.spec.slug):
+            files.append_event(paths.runs() / TRACE, "poll", facts)
+            self._said[job.spec.slug] = facts
 
 
 def trace() -> list[dict[str, Any]]:
-    """Return what the driver saw at every poll."""
+    """Return what the drivers' polls saw, each change once."""
     path = paths.runs() / TRACE
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 

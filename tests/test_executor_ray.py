@@ -103,7 +103,7 @@ def wait_for(condition: Callable[[], bool], seconds: float = 90) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"waited too long; last polls: {trace()[-4:]}"
-        time.sleep(0.1)
+        time.sleep(0.3)
 
 
 def result(job: Job) -> Result:
