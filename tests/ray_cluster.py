@@ -17,10 +17,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+import tenacity
+
 from stemma import catalog, files, paths
 from stemma.batch import attempts
 from stemma.batch import key as keys
-from stemma.batch.executors import Handle, Job, Report
+from stemma.batch.executors import Executor, Handle, Job, Report
 from stemma.batch.plan import fingerprint
 from stemma.batch.records import Spec
 
@@ -167,9 +169,7 @@ class Driver:
     """Brings attempts to their end as a runner does: through the protocol, with retries."""
 
     def __init__(self, address: str | None, slots: int) -> None:
-        from stemma.batch.executors.ray import make
-
-        self._executor = make({"kind": "ray", "address": address}, slots)
+        self._executor = _patiently({"kind": "ray", "address": address}, slots)
         self._handles: dict[str, tuple[Job, Handle]] = {}
         self._said: dict[str, dict[str, Any]] = {}
 
@@ -224,6 +224,18 @@ class Driver:
         if facts != self._said.get(job.spec.slug):
             files.append_event(paths.runs() / TRACE, "poll", facts)
             self._said[job.spec.slug] = facts
+
+
+@tenacity.retry(
+    retry=tenacity.retry_if_exception_message(match=".*timed out during startup"),
+    stop=tenacity.stop_after_attempt(3),
+    reraise=True,
+)
+def _patiently(settings: dict[str, Any], slots: int) -> Executor:
+    """Make the executor; Ray gives a cluster 30 s to start, too few for a crowded machine."""
+    from stemma.batch.executors.ray import make
+
+    return make(settings, slots)
 
 
 def trace() -> list[dict[str, Any]]:

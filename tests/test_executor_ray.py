@@ -51,7 +51,7 @@ def enter() -> Iterator[list[str]]:
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     made = House(tmp_path_factory.mktemp("house"))
-    for number in range(10):
+    for number in range(8):
         made.paper(f"paper-{number}", [START, STEPS, GOOD])
     made.paper("long", [START, SPAWN, LONG])
     made.paper("own", [START, SPAWN, LONG])
@@ -166,10 +166,14 @@ def device_intervals(folder: Path) -> Iterator[tuple[tuple[float, float], float,
 DEVICE = ("gpu", "node")
 
 
-def test_a_lost_node_costs_nothing_but_time(
+def test_a_killed_runner_and_a_lost_node_cost_nothing_but_time(
     enter: list[str], cluster: Cluster, house: House
 ) -> None:
     jobs = [write_spec(f"paper-{number}") for number in range(8)]
+    with Driver(enter, cluster.address, jobs, slots=8):
+        wait_for(lambda: len(running()) >= 3)
+    outlived = [job for job in jobs if processes.marked(job.spec.token)]
+    assert outlived, "no worker outlived the runner, so that nothing was shown"
 
     def half_way() -> bool:
         on_b = {slug for slug in running() if _last_node(house, slug) == 1.0}
@@ -196,6 +200,8 @@ def test_a_lost_node_costs_nothing_but_time(
         assert folder.is_relative_to(house.root / f"node-{place(job)['node']}")
         assert not folder.exists()
         assert (job.folder / "executed.ipynb").exists()
+        cells = [e["cell"] for e in events(job.folder) if e["kind"] == "cell_end"]
+        assert cells == sorted(set(cells)), "events came twice, or the notebook ran twice"
     wait_for(lambda: nothing_left(cluster, house))
 
 
@@ -241,25 +247,6 @@ def test_cancelled_attempts_leave_nothing_and_checkpoints_travel(
     assert result(resumed).outcome is State.SUCCEEDED
     assert "from the attempt before" in (resumed.folder / "executed.ipynb").read_text()
     assert not (resumed.folder / "checkpoint").exists(), "a run that succeeded needs none"
-    wait_for(lambda: nothing_left(cluster, house))
-
-
-def test_another_runner_takes_over_where_one_was_killed(
-    enter: list[str], cluster: Cluster, house: House
-) -> None:
-    jobs = [write_spec(f"paper-{number}") for number in range(8, 10)]
-    with Driver(enter, cluster.address, jobs):
-        wait_for(lambda: len(running() & {job.spec.slug for job in jobs}) >= 1)
-    assert any(processes.marked(job.spec.token) for job in jobs), (
-        "no worker outlived the runner, so that nothing was shown"
-    )
-    with Driver(enter, cluster.address, jobs) as driver:
-        driver.finish()
-
-    for job in jobs:
-        assert (result(job).outcome, result(job).token) == (State.SUCCEEDED, job.spec.token)
-        cells = [e["cell"] for e in events(job.folder) if e["kind"] == "cell_end"]
-        assert cells == sorted(set(cells)), "events came twice, or the notebook ran twice"
     wait_for(lambda: nothing_left(cluster, house))
 
 
