@@ -28,8 +28,15 @@ from stemma.batch.records import Spec
 
 HERE = Path(__file__).resolve()
 TRACE = "trace.jsonl"
-NOT_NICE = {"RAY_worker_niceness": "0"}
-"""Ray gives way to whatever else runs, by 15; tests that run beside others would crawl."""
+FOR_TESTS = {
+    # Ray gives way to whatever else runs, by 15; tests that run beside others would crawl.
+    "RAY_worker_niceness": "0",
+    # Processes in store for work to come, which two cores cannot afford.
+    "RAY_enable_worker_prestart": "0",
+    "RAY_prestart_worker_first_driver": "0",
+    # A node is dead after five of these; 3 s would be Ray's own choice.
+    "RAY_health_check_period_ms": "1500",
+}
 
 
 @contextlib.contextmanager
@@ -66,7 +73,7 @@ class Cluster:
             stdout=subprocess.PIPE,
             stderr=self._log,
             env=os.environ
-            | NOT_NICE
+            | FOR_TESTS
             | {"RAY_TMPDIR": self._ray_folder, "STEMMA_RUNS": "/nonexistent"},
         )
         self.address = self._answer()
