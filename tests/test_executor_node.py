@@ -328,7 +328,7 @@ class Answers:
 
 
 class FakeStation:
-    """A station whose attempt is over; it gives ``first``, one by one, and then what it has."""
+    """A station whose attempt is over; it answers ``first``, one by one, then what it has."""
 
     def __init__(self, archive: Path, made: parcel.Parcel, *first: object) -> None:
         answers = iter(first)
