@@ -17,17 +17,26 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+import tenacity
+
 from stemma import catalog, files, paths
 from stemma.batch import attempts
 from stemma.batch import key as keys
-from stemma.batch.executors import Handle, Job, Report
+from stemma.batch.executors import Executor, Handle, Job, Report
 from stemma.batch.plan import fingerprint
 from stemma.batch.records import Spec
 
 HERE = Path(__file__).resolve()
 TRACE = "trace.jsonl"
-NOT_NICE = {"RAY_worker_niceness": "0"}
-"""Ray gives way to whatever else runs, by 15; tests that run beside others would crawl."""
+FOR_TESTS = {
+    # Ray gives way to whatever else runs, by 15; tests that run beside others would crawl.
+    "RAY_worker_niceness": "0",
+    # Processes in store for work to come, which two cores cannot afford.
+    "RAY_enable_worker_prestart": "0",
+    "RAY_prestart_worker_first_driver": "0",
+    # A node is dead after five of these; 3 s would be Ray's own choice.
+    "RAY_health_check_period_ms": "1500",
+}
 
 
 @contextlib.contextmanager
@@ -64,7 +73,7 @@ class Cluster:
             stdout=subprocess.PIPE,
             stderr=self._log,
             env=os.environ
-            | NOT_NICE
+            | FOR_TESTS
             | {"RAY_TMPDIR": self._ray_folder, "STEMMA_RUNS": "/nonexistent"},
         )
         self.address = self._answer()
@@ -167,10 +176,9 @@ class Driver:
     """Brings attempts to their end as a runner does: through the protocol, with retries."""
 
     def __init__(self, address: str | None, slots: int) -> None:
-        from stemma.batch.executors.ray import make
-
-        self._executor = make({"kind": "ray", "address": address}, slots)
+        self._executor = _patiently({"kind": "ray", "address": address}, slots)
         self._handles: dict[str, tuple[Job, Handle]] = {}
+        self._said: dict[str, dict[str, Any]] = {}
 
     def run(self, folders: Sequence[Path]) -> None:
         """Run, or take over, the attempts of these folders; a file ``cancel-SLUG`` cancels one."""
@@ -210,6 +218,7 @@ class Driver:
         return True
 
     def _trace(self, job: Job, report: Report) -> None:
+        """Keep what a poll saw, if it saw anything new."""
         events = job.folder / "events.jsonl"
         seen = len(events.read_bytes().splitlines()) if events.exists() else 0
         facts = {
@@ -219,11 +228,25 @@ class Driver:
             "result": (job.folder / "result.json").exists(),
             **report._asdict(),
         }
-        files.append_event(paths.runs() / TRACE, "poll", facts)
+        if facts != self._said.get(job.spec.slug):
+            files.append_event(paths.runs() / TRACE, "poll", facts)
+            self._said[job.spec.slug] = facts
+
+
+@tenacity.retry(
+    retry=tenacity.retry_if_exception_message(match=".*timed out during startup"),
+    stop=tenacity.stop_after_attempt(3),
+    reraise=True,
+)
+def _patiently(settings: dict[str, Any], slots: int) -> Executor:
+    """Make the executor; Ray gives a cluster 30 s to start, too few for a crowded machine."""
+    from stemma.batch.executors.ray import make
+
+    return make(settings, slots)
 
 
 def trace() -> list[dict[str, Any]]:
-    """Return what the driver saw at every poll."""
+    """Return what the drivers' polls saw, each change once."""
     path = paths.runs() / TRACE
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 

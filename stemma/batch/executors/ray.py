@@ -14,10 +14,10 @@ refuses it. A paper's data come from each node's own cache.
 what the machine broke, with a new token, and two layers that retry would run things twice. An
 actor is detached and named by its attempt's token: a runner that starts anew finds it and goes on
 where the folder ends. If there is none by that name, its process is gone, and with it the worker:
-a guard on the node, which no death of Ray's processes spares the trouble, kills the worker with all
-that it started as soon as the actor is gone. Before an attempt is called over, a task on its node
-makes sure of that. Only of a node that Ray calls dead can nobody be sure: should it live on
-unseen, its worker ends when Ray's own process there gives up, and what it leaves is never fetched.
+a guard on the node, no child of Ray's, kills the worker with all that it started as soon as the
+actor is gone, however it went. Before an attempt is called over, a task on its node makes sure of
+that. Only of a node that Ray calls dead can nobody be sure: should it live on unseen, its worker
+ends when Ray's own process there gives up, and what it leaves is never fetched.
 
 *Orphans.* The guard ends the worker at its deadline, above its memory, when asked to, and when the
 actor is gone. An actor whose runner does not come back leaves an hour after its attempt's deadline.
