@@ -217,8 +217,11 @@ def test_links_to_mlflow_go_to_the_server_that_has_the_run(two: House, tmp_path:
     folder = write_run(Finished("good"))
     ids = {"experiment_id": "7", "run_id": "abc"}
     for uri, expected in (
-        ("sqlite:///mlflow.db", "http://there:1/#/experiments/7/runs/abc"),
-        ("http://server", "http://server/#/experiments/7/runs/abc"),
+        (
+            "sqlite:///mlflow.db",
+            "http://there:1/#/experiments/7/runs/abc?workflowType=machine_learning",
+        ),
+        ("http://server", "http://server/#/experiments/7/runs/abc?workflowType=machine_learning"),
     ):
         MlflowIds(tracking_uri=uri, **ids).write(folder / "mlflow.json")
         assert build(tmp_path / "site", "--mlflow", "http://there:1").exit_code == 0
