@@ -8,6 +8,9 @@ from stemma.errors import RunError
 CHECKPOINT = "checkpoint"
 """The folder of a run in which an attempt leaves what the next one goes on from."""
 
+MLFLOW_IDS = "mlflow.json"
+"""Names a run's MLflow run, in the run's folder; it stays from attempt to attempt."""
+
 
 def home() -> Path:
     """Return the root of the Stemma checkout (``STEMMA_HOME``, else beside the package).

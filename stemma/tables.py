@@ -1,6 +1,6 @@
 """The claims of a paper beside what was measured, as text, HTML and Markdown."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 from typing import NamedTuple
 
@@ -71,11 +71,16 @@ def measured(cells: Sequence[CellResult]) -> str:
 def _interval(cell: CellResult) -> str:
     if cell.estimate is None:
         return f"n={cell.n}"
+    return " ".join([f"{cell.estimate:.3g}", *bounds(cell), f"(n={cell.n})"])
+
+
+def bounds(cell: CellResult, digits: int = 3, infinity: str = "inf") -> list[str]:
+    """Return the interval in brackets; nothing for a cell without one."""
     if cell.low is None and cell.high is None:
-        return f"{cell.estimate:.3g} (n={cell.n})"
-    low = "-inf" if cell.low is None else f"{cell.low:.3g}"
-    high = "inf" if cell.high is None else f"{cell.high:.3g}"
-    return f"{cell.estimate:.3g} [{low}, {high}] (n={cell.n})"
+        return []
+    low = f"-{infinity}" if cell.low is None else f"{cell.low:.{digits}g}"
+    high = infinity if cell.high is None else f"{cell.high:.{digits}g}"
+    return [f"[{low}, {high}]"]
 
 
 def claims_html(paper: Paper, results: Sequence[ClaimResult]) -> str:
@@ -98,11 +103,17 @@ def claims_html(paper: Paper, results: Sequence[ClaimResult]) -> str:
 
 def claims_markdown(paper: Paper, results: Sequence[ClaimResult]) -> str:
     """Return the claims table as a Markdown table."""
-    lines = [f"| {' | '.join(_HEAD)} |", "|" + " --- |" * len(_HEAD)]
-    for row in claim_rows(paper, results):
-        cells = (text.replace("|", "\\|").replace("\n", " ") for text in row)
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+    return "\n".join(markdown_table(_HEAD, claim_rows(paper, results)))
+
+
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Return the lines of a Markdown table; bars and line ends in its cells are made harmless."""
+    return [_markdown_row(head), "|" + " --- |" * len(head), *map(_markdown_row, rows)]
+
+
+def _markdown_row(cells: Sequence[str]) -> str:
+    escaped = (cell.replace("|", "\\|").replace("\n", " ") for cell in cells)
+    return f"| {' | '.join(escaped)} |"
 
 
 _HEAD = ("claim", "statement", "paper", "measured here", "verdict", "why")

@@ -349,12 +349,17 @@ def follow(
     return lambda: executor.poll(job, handle), fake
 
 
+def travelling(house: House, left: Path, folder: Path) -> tuple[Job, parcel.Parcel]:
+    """Return an attempt, and what its worker left, packed in ``folder``."""
+    house.paper("good", [GOOD])
+    names = parcel.left_by_worker(left)
+    return write_spec("good"), parcel.pack(left, names, folder / "left.tar")
+
+
 def test_an_actor_that_is_out_of_reach_is_asked_again(
     house: House, tmp_path: Path, left: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    house.paper("good", [GOOD])
-    job = write_spec("good")
-    made = parcel.pack(left, parcel.left_by_worker(left), tmp_path / "left.tar")
+    job, made = travelling(house, left, tmp_path)
     away = FakeRay.exceptions.ActorUnavailableError()
     poll, _ = follow(monkeypatch, job, FakeStation(tmp_path / "left.tar", made, away, away))
     while poll().phase != "over":
@@ -365,9 +370,7 @@ def test_an_actor_that_is_out_of_reach_is_asked_again(
 def test_a_node_that_dies_while_its_results_travel_leaves_none(
     house: House, tmp_path: Path, left: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    house.paper("good", [GOOD])
-    job = write_spec("good")
-    made = parcel.pack(left, parcel.left_by_worker(left), tmp_path / "left.tar")
+    job, made = travelling(house, left, tmp_path)
     first = parcel.chunk(tmp_path / "left.tar", 0)
     dead = FakeRay.exceptions.RayError("The actor died.\nIts node is dead.")
     poll, fake = follow(monkeypatch, job, FakeStation(tmp_path / "left.tar", made, first, dead))
@@ -381,9 +384,7 @@ def test_a_node_that_dies_while_its_results_travel_leaves_none(
 def test_a_full_disk_of_the_runner_loses_nothing(
     house: House, tmp_path: Path, left: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    house.paper("good", [GOOD])
-    job = write_spec("good")
-    made = parcel.pack(left, parcel.left_by_worker(left), tmp_path / "left.tar")
+    job, made = travelling(house, left, tmp_path)
     poll, _ = follow(monkeypatch, job, FakeStation(tmp_path / "left.tar", made))
     with monkeypatch.context() as patch:
         patch.setattr(parcel, "put", _no_room)

@@ -3,14 +3,13 @@
 import json
 
 import pytest
-from batching import execute, opened, planned
+from batching import NoScribe, execute, opened, planned
 from house import House
 
 from stemma.batch import batches
 from stemma.batch.executors.local import LocalExecutor
 from stemma.batch.records import Failure, State
 from stemma.batch.runner import Runner
-from stemma.batch.scribe import NoScribe
 from stemma.batch.watch import Finished
 
 GOOD = "run.measure('C1', ours=[2, 3, 4, 3, 2], baseline=[0, 1, 0, 1, 0])\nrun.verdicts()"

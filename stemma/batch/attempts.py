@@ -5,13 +5,12 @@ import uuid
 from pathlib import Path
 
 from filelock import FileLock
-from pydantic import ValidationError
 
 from stemma import paths
 from stemma.batch.records import Failure, Result, RunState, Spec, State
 
 _STAYS = frozenset(
-    {".lock", "spec.json", "state.json", "mlflow.json", "attempts", paths.CHECKPOINT}
+    {".lock", "spec.json", "state.json", paths.MLFLOW_IDS, "attempts", paths.CHECKPOINT}
 )
 
 
@@ -44,11 +43,8 @@ def begin(folder: Path, number: int, *, less_memory: bool = False) -> Spec:
 
 def outcome(folder: Path, token: str) -> Result | None:
     """Return the result of this very attempt, None if it left none."""
-    try:
-        result: Result = Result.read(folder / "result.json")
-    except (FileNotFoundError, ValidationError):
-        return None
-    return result if result.token == token else None
+    result = Result.find(folder / "result.json")
+    return result if result is not None and result.token == token else None
 
 
 def may_retry(state: RunState, folder: Path, spec: Spec) -> bool:

@@ -6,18 +6,21 @@ which outlive the runs' folders), ``runner.log`` and requests to the runner.
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from filelock import FileLock, Timeout
-from pydantic import ValidationError
 
-from stemma import catalog, paths
+from stemma import catalog, paths, tracking
 from stemma.batch.records import Batch, BatchRun, MlflowIds, Result, RunState, Spec, State
 from stemma.errors import RunError
 
 RUNNER_LOCK = ".runner.lock"
+
+Labelled = tuple[str, str, Mapping[str, object]]
+"""A run as its label knows it: slug, scale and parameters."""
 
 
 class RunView(NamedTuple):
@@ -81,41 +84,28 @@ def state_of(batch: Batch, run: BatchRun) -> RunState:
     """Return the state of one run of a batch."""
     if run.cached:
         return RunState(state=State.SUCCEEDED, attempts=0)
-    kept = _read_state(_state_path(batch.id, run))
+    kept = RunState.find(_state_path(batch.id, run))
     if kept is not None:
         return kept
     owner = owner_of(run)
     if owner != batch.id:
         words = f"batch {owner} took it over" if owner else "its folder is gone"
         return RunState(state=State.LOST, message=words)
-    return _read_state(run_folder(run) / "state.json") or RunState(state=State.QUEUED)
+    return RunState.find(run_folder(run) / "state.json") or RunState(state=State.QUEUED)
 
 
 def owner_of(run: BatchRun) -> str | None:
     """Return the id of the batch that began the run of a folder last, None if there is no run."""
-    try:
-        spec: Spec = Spec.read(run_folder(run) / "spec.json")
-    except (FileNotFoundError, ValidationError):
-        return None
-    return spec.batch
-
-
-def _read_state(path: Path) -> RunState | None:
-    try:
-        state: RunState = RunState.read(path)
-    except (FileNotFoundError, ValidationError):
-        return None
-    return state
+    spec = Spec.find(run_folder(run) / "spec.json")
+    return spec.batch if spec else None
 
 
 def results(batch: Batch) -> Iterator[tuple[BatchRun, Result]]:
     """Yield the results of the runs that are over, judged by the present rules."""
     for run in batch.runs:
-        try:
-            result: Result = Result.read(result_path(batch.id, run))
-        except (FileNotFoundError, ValidationError):
-            continue
-        yield run, result.judged_by(catalog.load(run.slug))
+        result = Result.find(result_path(batch.id, run))
+        if result is not None:
+            yield run, result.judged_by(catalog.load(run.slug))
 
 
 def keep(batch_id: str, run: BatchRun, state: RunState | None = None) -> None:
@@ -171,28 +161,45 @@ def forget(batch_id: str, run: BatchRun) -> None:
 
 def mlflow_ids(folder: Path) -> MlflowIds | None:
     """Return where a run is tracked; None if MLflow has no run for it yet."""
-    try:
-        ids: MlflowIds = MlflowIds.read(folder / "mlflow.json")
-    except (FileNotFoundError, ValidationError):
+    return MlflowIds.find(folder / paths.MLFLOW_IDS)
+
+
+def mlflow_link(folder: Path, server: str) -> str | None:
+    """Return where a run stands in MLflow: on the server that has it, else on ``server``."""
+    ids = mlflow_ids(folder)
+    if ids is None:
         return None
-    return ids
+    own = ids.tracking_uri if ids.tracking_uri.startswith("http") else server
+    return tracking.run_link(own, ids.experiment_id, ids.run_id)
 
 
-def labels(entries: Sequence[tuple[str, str, Mapping[str, object]]]) -> list[str]:
-    """Name runs by slug, and by scale and parameters where the slug does not tell them apart.
-
-    Args:
-        entries: slug, scale and parameters of each run.
-    """
-    named = []
+def varied(entries: Iterable[Labelled]) -> dict[tuple[str, str], set[str]]:
+    """Return, for each slug and scale, the parameters that have several values."""
+    values: dict[tuple[str, str], dict[str, set[str]]] = {}
     for slug, scale, parameters in entries:
-        others = [e for e in entries if e[0] == slug]
-        words = [scale] if len({e[1] for e in others}) > 1 else []
+        of_group = values.setdefault((slug, scale), {})
         for name, value in parameters.items():
-            values = {str(e[2].get(name)) for e in others if e[1] == scale}
-            words += [f"{name}={value}"] if len(values) > 1 else []
-        named.append(" ".join([slug, *words]))
-    return named
+            of_group.setdefault(name, set()).add(str(value))
+    return {
+        group: {name for name, found in of_group.items() if len(found) > 1}
+        for group, of_group in values.items()
+    }
+
+
+def labels(entries: Sequence[Labelled]) -> list[str]:
+    """Name runs by slug, and by scale and parameters where the slug does not tell them apart."""
+    differing = varied(entries)
+    scales = Counter(slug for slug, _ in differing)
+    return [
+        " ".join(
+            [
+                slug,
+                *([scale] if scales[slug] > 1 else []),
+                *(f"{n}={value}" for n, value in parameters.items() if n in differing[slug, scale]),
+            ]
+        )
+        for slug, scale, parameters in entries
+    ]
 
 
 def _state_path(batch_id: str, run: BatchRun) -> Path:

@@ -10,7 +10,6 @@ import tempfile
 from pathlib import Path
 
 from filelock import FileLock
-from pydantic import ValidationError
 
 from stemma.batch import processes
 from stemma.batch.devices import Gpu, visible_gpus
@@ -59,11 +58,7 @@ class Leases:
         holder.write(self._path(gpu.uuid))
 
     def _read(self, uuid: str) -> Worker | None:
-        try:
-            held: Worker = Worker.read(self._path(uuid))
-        except (FileNotFoundError, ValidationError):
-            return None
-        return held
+        return Worker.find(self._path(uuid))
 
     def _path(self, uuid: str) -> Path:
         return self._folder / f"{uuid.replace('/', '_')}.json"

@@ -10,7 +10,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 from filelock import FileLock, Timeout
-from pydantic import ValidationError
 
 from stemma import catalog, data, paths
 from stemma.batch import key as keys
@@ -68,7 +67,7 @@ def cached(paper: Paper, folder: Path, run_key: str) -> Result | None:
 
     Rules are no part of the key: changed rules judge the stored evidence anew.
     """
-    result = _read(folder / "result.json")
+    result = Result.find(folder / "result.json")
     if result is None or result.outcome is not State.SUCCEEDED or result.key != run_key:
         return None
     return result.judged_by(paper)
@@ -125,7 +124,7 @@ def why(request: Request) -> list[str]:
 def latest_result(slug: str, scale: Scale) -> Result | None:
     """Return the result of the latest completed run of a paper at a scale."""
     folder = _latest(slug, scale)
-    result = _read(folder / "result.json") if folder else None
+    result = Result.find(folder / "result.json") if folder else None
     return result.judged_by(catalog.load(slug)) if result else None
 
 
@@ -133,19 +132,10 @@ def _latest(slug: str, scale: Scale) -> Path | None:
     """Return the folder of the latest completed run of a paper at a scale."""
     completed = []
     for path in (paths.runs() / "out" / slug).glob("*/result.json"):
-        result = _read(path)
+        result = Result.find(path)
         if result is not None and result.outcome is State.SUCCEEDED and result.scale == scale:
             completed.append((result.started, path.parent))
     return max(completed)[1] if completed else None
-
-
-def _read(path: Path) -> Result | None:
-    """Return a stored result, or None if it is missing or of another schema version."""
-    try:
-        result: Result = Result.read(path)
-    except (FileNotFoundError, ValidationError):
-        return None
-    return result
 
 
 def check_writable(folder: Path) -> None:
@@ -173,16 +163,13 @@ def check_free(folder: Path) -> None:
         raise RunError(
             f"{folder} is being run by another process: wait for it or stop it"
         ) from None
-    try:
-        state: RunState = RunState.read(folder / "state.json")
-        owner: str = Spec.read(folder / "spec.json").batch
-    except (FileNotFoundError, ValidationError):
+    state, spec = RunState.find(folder / "state.json"), Spec.find(folder / "spec.json")
+    if state is None or spec is None or state.state.final or not is_alive(spec.batch):
         return
-    if not state.state.final and is_alive(owner):
-        raise RunError(
-            f"{folder} is {state.state.value} in batch {owner}:"
-            f" `stemma attach {owner}` waits for it, `stemma cancel {owner}` stops it"
-        )
+    raise RunError(
+        f"{folder} is {state.state.value} in batch {spec.batch}:"
+        f" `stemma attach {spec.batch}` waits for it, `stemma cancel {spec.batch}` stops it"
+    )
 
 
 @cache

@@ -2,9 +2,9 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from stemma import files
 from stemma.catalog import Paper, Scale, Value
@@ -62,20 +62,30 @@ _INFRASTRUCTURE = frozenset(
 )
 
 
-class _Record(BaseModel):
+class Record(BaseModel):
+    """What a file of a run or a batch stores; it is frozen, and refuses what it does not know."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     @classmethod
-    def read(cls, path: Path) -> "Any":
+    def read(cls, path: Path) -> Self:
         """Return the record stored at ``path``."""
         return cls.model_validate_json(path.read_text(encoding="utf-8"))
+
+    @classmethod
+    def find(cls, path: Path) -> Self | None:
+        """Return the record at ``path``, None if it is missing or of another schema version."""
+        try:
+            return cls.read(path)
+        except (FileNotFoundError, ValidationError):
+            return None
 
     def write(self, path: Path) -> None:
         """Store the record at ``path``, atomically."""
         files.write_json(path, self.model_dump(mode="json"))
 
 
-class MlflowIds(_Record):
+class MlflowIds(Record):
     """Where the run is tracked (``mlflow.json``); no worker creates an experiment or a run."""
 
     tracking_uri: str
@@ -83,7 +93,7 @@ class MlflowIds(_Record):
     run_id: str
 
 
-class Spec(_Record):
+class Spec(Record):
     """Everything that a worker needs to know.
 
     Attributes:
@@ -118,7 +128,7 @@ class Spec(_Record):
     token: str = ""
 
 
-class Worker(_Record):
+class Worker(Record):
     """The process that executes an attempt (``worker.json``); its start time tells ids apart."""
 
     version: Literal[1] = SCHEMA_VERSION
@@ -128,7 +138,7 @@ class Worker(_Record):
     created: float
 
 
-class RunState(_Record):
+class RunState(Record):
     """The state of a run, as its runner knows it; times in seconds since the epoch."""
 
     version: Literal[1] = SCHEMA_VERSION
@@ -140,7 +150,7 @@ class RunState(_Record):
     attempts: int = 1
 
 
-class BatchRun(_Record):
+class BatchRun(Record):
     """One run of a batch.
 
     Attributes:
@@ -162,7 +172,7 @@ class BatchRun(_Record):
         return f"{self.slug}-{self.key[:16]}"
 
 
-class Batch(_Record):
+class Batch(Record):
     """What a batch is to do (``batches/<id>/batch.json``); how far it is stands in its runs."""
 
     version: Literal[1] = SCHEMA_VERSION
@@ -176,7 +186,7 @@ class Batch(_Record):
     runs: list[BatchRun]
 
 
-class CellTiming(_Record):
+class CellTiming(Record):
     """How long one code cell took, seconds."""
 
     cell: int
@@ -184,7 +194,7 @@ class CellTiming(_Record):
     seconds: float
 
 
-class Result(_Record):
+class Result(Record):
     """What a finished worker leaves: the truth that MLflow and the report are views of."""
 
     version: Literal[1] = SCHEMA_VERSION

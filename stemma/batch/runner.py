@@ -10,10 +10,10 @@ import logging
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from filelock import Timeout
-from pydantic import ValidationError
 
 from stemma import files
 from stemma.batch import attempts, batches, requests
@@ -37,6 +37,7 @@ class _Work:
     run: BatchRun
     folder: Path
     state: RunState
+    written: RunState
     spec: Spec | None = None
     handle: Handle | None = None
     cancelled: bool = False
@@ -66,12 +67,12 @@ class Runner:
         self._executor = executor
         self._scribe = scribe
         self._wait_until = 0.0
-        self._works = {
-            run.name: _Work(run, batches.run_folder(run), batches.state_of(batch, run))
-            for run in batch.runs
-            if not run.cached
-        }
+        self._works = {run.name: self._work(run) for run in batch.runs if not run.cached}
         self._live = {n: w for n, w in self._works.items() if not self._is_settled(w)}
+
+    def _work(self, run: BatchRun) -> _Work:
+        state = batches.state_of(self._batch, run)
+        return _Work(run, batches.run_folder(run), state, written=state)
 
     def run(self) -> None:
         """Work until every run is over; a full disk or a refusing cluster only makes it wait."""
@@ -137,8 +138,10 @@ class Runner:
             work.state = _ended(work.state, RunState(state=State.CANCELLED, message=words))
 
     def _retry(self, work: _Work) -> None:
-        """Queue a run that did not succeed once more, with all its attempts before it."""
+        """Queue a run that did not succeed once more, unless it is another batch's by now."""
         if not work.state.state.final or work.state.state is State.SUCCEEDED:
+            return
+        if batches.owner_of(work.run) != self._batch.id:
             return
         batches.forget(self._batch.id, work.run)
         work.state = RunState(state=State.QUEUED)
@@ -150,24 +153,21 @@ class Runner:
         """Start what there are slots for; prepare a little ahead, so that MLflow is ready."""
         busy = sum(work.handle is not None for work in self._live.values())
         starting = [w for w in self._of(State.STARTING) if w.handle is None]
-        ahead = self._executor.slots + _AHEAD - busy - len(starting)
-        for work in self._of(State.QUEUED):
-            if ahead <= 0:
-                break
-            self._prepare(work)
-            starting.append(work)
-            ahead -= 1
+        ahead = max(0, self._executor.slots + _AHEAD - busy - len(starting))
+        starting += [w for w in islice(self._of(State.QUEUED), ahead) if self._prepare(w)]
         for work in starting[: max(0, self._executor.slots - busy)]:
             self._submit(work)
 
-    def _prepare(self, work: _Work) -> None:
+    def _prepare(self, work: _Work) -> bool:
+        """Begin an attempt; False if a worker of an older one is still about to leave."""
         number = work.state.attempts
         try:
             work.spec = attempts.begin(work.folder, number, less_memory=work.less_memory)
         except Timeout:
-            return  # a worker of an older attempt is about to leave
+            return False
         work.state = work.state.model_copy(update={"state": State.STARTING})
         self._tell(work)
+        return True
 
     def _submit(self, work: _Work) -> None:
         if time.monotonic() < self._wait_until or not self._scribe.is_ready(work.folder):
@@ -189,10 +189,7 @@ class Runner:
             work.state = work.state.model_copy(update={"state": State.RUNNING})
         if report.phase != "over":
             return
-        result = attempts.outcome(work.folder, work.handle.token)
-        if result is not None:
-            state = RunState(state=result.outcome, failure=result.failure, message=result.message)
-        elif work.cancelled:
+        if work.cancelled:
             state = RunState(state=State.CANCELLED, message="cancelled")
         elif report.timed_out:
             state = RunState(state=State.TIMED_OUT, message=report.message)
@@ -202,10 +199,15 @@ class Runner:
         self._end(work, state)
 
     def _end(self, work: _Work, found: RunState) -> None:
-        """Set the final state of an attempt, or queue the next one if the machine failed."""
+        """End an attempt, or queue the next one if the machine failed.
+
+        Args:
+            work: the run.
+            found: how it ended if it left no result; a result says it better.
+        """
         assert work.spec is not None
         result = attempts.outcome(work.folder, work.spec.token)
-        if found.state is State.LOST and result is not None:
+        if result is not None:
             found = RunState(state=result.outcome, failure=result.failure, message=result.message)
         again = work.state.attempts <= self._batch.retries and not work.cancelled
         if again and attempts.may_retry(found, work.folder, work.spec):
@@ -226,12 +228,13 @@ class Runner:
     def _tell(self, work: _Work) -> None:
         """Write what changed of a run; what a full disk refuses is written later."""
         if work.handle is not None and work.handle != work.said_handle:
-            files.write_json(work.folder / "handle.json", work.handle.model_dump())
+            work.handle.write(work.folder / "handle.json")
             work.said_handle = work.handle
+        if work.state != work.written:
+            work.state.write(work.folder / "state.json")
+            work.written = work.state
         if work.state == work.said:
             return
-        if batches.owner_of(work.run) == self._batch.id:
-            work.state.write(work.folder / "state.json")
         event = {"run": work.run.name, **work.state.model_dump(mode="json", exclude={"version"})}
         files.append_event(self._folder / "events.jsonl", "state", event)
         work.said = work.state
@@ -249,9 +252,5 @@ def _ended(before: RunState, found: RunState) -> RunState:
 
 
 def _stored_handle(folder: Path, spec: Spec) -> Handle | None:
-    try:
-        text = (folder / "handle.json").read_text(encoding="utf-8")
-        handle = Handle.model_validate_json(text)
-    except (FileNotFoundError, ValidationError):
-        return None
-    return handle if handle.token == spec.token else None
+    handle = Handle.find(folder / "handle.json")
+    return handle if handle is not None and handle.token == spec.token else None

@@ -21,16 +21,8 @@ class Scribe(Protocol):
         """Return whether the run of ``folder`` may start: tracked, or never to be in time."""
 
 
-class NoScribe:
-    """A batch that is not tracked."""
-
-    def is_ready(self, folder: Path) -> bool:
-        """Return True: there is nothing to wait for."""
-        return True
-
-
 class FollowerProcess:
-    """Keeps one follower alive beside the runner, at a low priority."""
+    """Keeps one follower alive beside the runner."""
 
     def __init__(self, folder: Path) -> None:
         """Start to follow the batch of ``folder``."""
@@ -42,15 +34,14 @@ class FollowerProcess:
         """Return whether MLflow knows the run, or cannot be waited for because it is down."""
         self._keep_alive()
         return (
-            (folder / "mlflow.json").exists()
+            (folder / paths.MLFLOW_IDS).exists()
             or self.complaint() != ""
             or time.monotonic() > self._patient_until
         )
 
     def complaint(self) -> str:
         """Return what the follower cannot do at the moment; empty if all is well."""
-        status = follow.read_status(self._folder)
-        return status if status is not None else ""
+        return follow.read_status(self._folder) or ""
 
     def finish(self) -> bool:
         """Wait until MLflow has the whole batch, but not for ever; return whether it has."""

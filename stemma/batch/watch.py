@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -124,13 +123,3 @@ def finished(batch: Batch) -> list[Finished]:
     """Return the runs of a batch with what they found."""
     results = {run.name: result for run, result in batches.results(batch)}
     return [Finished(run, state, results.get(run.name)) for run, state in batches.view(batch)]
-
-
-def wait(batch_id: str, condition: Callable[[], bool], seconds: float) -> bool:
-    """Wait until a batch's runner has seen to something; False if it takes too long."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline or not batches.is_alive(batch_id):
-            return condition()
-        time.sleep(0.1)
-    return True

@@ -182,20 +182,8 @@ def _print_results(batch: "Batch", ended: "Sequence[Finished]") -> None:
             continue
         console.print(claims_table(f))
         console.print(f"notebook and figures: {folder}", soft_wrap=True, highlight=False)
-        if link := _mlflow_link(folder):
+        if link := batches.mlflow_link(folder, UI_ADDRESS):
             console.print(f"in MLflow (after `stemma ui`): {link}", soft_wrap=True, highlight=False)
-
-
-def _mlflow_link(folder: Path) -> str | None:
-    """Return where the run stands in MLflow: on its server, or on the one of `stemma ui`."""
-    from stemma import tracking
-    from stemma.batch.batches import mlflow_ids
-
-    ids = mlflow_ids(folder)
-    if ids is None:
-        return None
-    server = ids.tracking_uri if ids.tracking_uri.startswith("http") else UI_ADDRESS
-    return tracking.run_link(server, ids.experiment_id, ids.run_id)
 
 
 @click.command()

@@ -169,7 +169,7 @@ def compare(old: Side, new: Side) -> Diff:
     results of the same run the latest counts.
     """
     varied = _varied(old.entries), _varied(new.entries)
-    groups = {(e.slug, e.scale) for e in [*old.entries, *new.entries]}
+    groups: set[Group] = {(e.slug, e.scale) for e in [*old.entries, *new.entries]}
     names = {
         group: sorted(varied[0].get(group, set()) | varied[1].get(group, set())) for group in groups
     }
@@ -183,20 +183,11 @@ def compare(old: Side, new: Side) -> Diff:
     )
 
 
-Group = tuple[str, Scale]
+Group = tuple[str, str]
 
 
 def _varied(entries: Sequence[Entry]) -> dict[Group, set[str]]:
-    """Return, for each paper and scale, the parameters that have several values in one side."""
-    values: dict[Group, dict[str, set[str]]] = {}
-    for entry in entries:
-        for name, value in entry.parameters.items():
-            of_group = values.setdefault((entry.slug, entry.scale), {})
-            of_group.setdefault(name, set()).add(str(value))
-    return {
-        group: {name for name, found in of_group.items() if len(found) > 1}
-        for group, of_group in values.items()
-    }
+    return batches.varied((e.slug, e.scale, e.parameters) for e in entries)
 
 
 def _by_label(entries: Iterable[Entry], names: Mapping[Group, Sequence[str]]) -> dict[str, Entry]:

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from stemma.claims import CellResult
 from stemma.report.diff import Diff, RunDiff
+from stemma.tables import bounds, markdown_table
 
 
 class _Block(NamedTuple):
@@ -34,14 +35,8 @@ def diff_markdown(diff: Diff) -> str:
     """Return a comparison as Markdown."""
     lines = [summary(diff)]
     for block in _blocks(diff):
-        lines += ["", f"## {block.title}", "", _row(block.head), "|" + " --- |" * len(block.head)]
-        lines += [_row(row) for row in block.rows]
+        lines += ["", f"## {block.title}", "", *markdown_table(block.head, block.rows)]
     return "\n".join(lines)
-
-
-def _row(cells: tuple[str, ...]) -> str:
-    escaped = (cell.replace("|", "\\|").replace("\n", " ") for cell in cells)
-    return f"| {' | '.join(escaped)} |"
 
 
 def summary(diff: Diff) -> str:
@@ -96,8 +91,4 @@ def _run_row(run: RunDiff) -> tuple[str, ...]:
 def _cell(cell: CellResult) -> str:
     if cell.estimate is None:
         return f"n={cell.n}"
-    if cell.low is None and cell.high is None:
-        return f"{cell.estimate:.4g}"
-    low = "-inf" if cell.low is None else f"{cell.low:.4g}"
-    high = "inf" if cell.high is None else f"{cell.high:.4g}"
-    return f"{cell.estimate:.4g} [{low}, {high}]"
+    return " ".join([f"{cell.estimate:.4g}", *bounds(cell, digits=4)])

@@ -1,6 +1,6 @@
-"""All that touches MLflow. One process of a batch writes to it: the runner.
+"""All that touches MLflow. One process of a batch writes to it: the follower.
 
-Workers and notebooks append to their run's folder; the runner's ``Tracker`` tails it. MLflow is a
+Workers and notebooks append to their run's folder; the follower's ``Tracker`` tails it. MLflow is a
 view of the folders, and ``sync`` rebuilds it by the same code. Importing this package does not
 import MLflow.
 """

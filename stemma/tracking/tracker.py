@@ -1,4 +1,4 @@
-"""Live tracking: what the runner calls while a batch runs."""
+"""Live tracking: what the follower calls while a batch runs."""
 
 import json
 import logging
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import psutil
 
-from stemma import files
+from stemma import files, paths
 from stemma.errors import TrackingError
 from stemma.tracking import content, publish, store
 from stemma.tracking.experiments import get_experiment
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 _RETRY_SECONDS = 60.0
-IDS = "mlflow.json"
-"""Names a run's MLflow run, in the run's folder; it stays from attempt to attempt."""
 
 _log = logging.getLogger("stemma.tracking")
 
@@ -104,9 +102,12 @@ class Tracker:
     def open_batch(self, batch_id: str, slugs: Sequence[str], description: str) -> tuple[str, bool]:
         """Create the batch's own run in the experiment ``stemma/batches``, or reopen it.
 
-        The runs of a batch name it by tags and it
-        links to them. They are not nested in it: a parent in another experiment makes MLflow's page
-        of a paper show batches, with the paper's own runs folded away under them.
+        The runs of a batch name it by tags and it links to them. They are not nested in it: a
+        parent in another experiment makes MLflow's page of a paper show batches, with the paper's
+        own runs folded away under them.
+
+        Returns:
+            The run's id, and whether it was there before.
 
         Raises:
             TrackingError: the store fails.
@@ -148,7 +149,7 @@ class Tracker:
             else:
                 self._reopen(run_id, extra)
         ids = {"tracking_uri": self.uri, "experiment_id": experiment_id, "run_id": run_id}
-        files.write_json(folder / IDS, ids)
+        files.write_json(folder / paths.MLFLOW_IDS, ids)
         feed = publish.Feed(folder)
         self._runs[folder] = _Open(run_id, experiment_id, feed, time.monotonic())
         return run_id
@@ -286,7 +287,7 @@ def find_run(client: "MlflowClient", experiment_id: str, tags: Mapping[str, str]
 def run_ids(folder: Path) -> dict[str, str] | None:
     """Return what a run's folder knows of its MLflow run, None if it has none yet."""
     try:
-        found: dict[str, str] = json.loads((folder / IDS).read_text(encoding="utf-8"))
+        found: dict[str, str] = json.loads((folder / paths.MLFLOW_IDS).read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return None
     return found

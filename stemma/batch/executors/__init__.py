@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
 
-from stemma.batch.records import Failure, Spec
+from stemma.batch.records import Failure, Record, Spec
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Job:
     folder: Path
 
 
-class Handle(BaseModel):
+class Handle(Record):
     """Names a submitted attempt; kept as ``handle.json``, for a runner that starts anew.
 
     Attributes:
@@ -31,12 +31,10 @@ class Handle(BaseModel):
         facts: whatever else the executor needs to find it again.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     kind: str
     id: str
     token: str
-    facts: dict[str, str | int | float] = {}
+    facts: dict[str, str | int | float] = Field(default_factory=dict)
 
 
 class Report(NamedTuple):

@@ -19,13 +19,16 @@ from types import FrameType
 
 import psutil
 
-from stemma import paths
 from stemma.batch import processes
-from stemma.batch.batches import mlflow_ids
 from stemma.batch.devices import device_class
-from stemma.batch.environment import worker_environment
+from stemma.batch.environment import start_worker
 from stemma.batch.executors import Report
-from stemma.batch.executors.local import GRACE_SECONDS, memory_mb
+from stemma.batch.executors.local import (
+    GRACE_SECONDS,
+    PAST_DEADLINE,
+    how_it_died,
+    over_memory,
+)
 from stemma.batch.key import difference
 from stemma.batch.plan import fingerprint
 from stemma.batch.records import Failure, Spec
@@ -103,17 +106,7 @@ def _packages(facts: dict[str, str]) -> dict[str, str]:
 
 def _guard(spec: Spec, folder: Path) -> Report | None:
     """Run the worker to its end; None if whoever asked for it is gone."""
-    environment = worker_environment(spec, ids=mlflow_ids(folder))
-    with (folder / "log.txt").open("ab") as log:
-        worker = subprocess.Popen(
-            [sys.executable, "-m", "stemma.batch.worker", str(folder / "spec.json")],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            cwd=paths.home(),
-            env=environment,
-        )
+    worker = start_worker(spec, folder, own_session=True)
     return _watch(worker, spec, time.monotonic() + spec.timeout + GRACE_SECONDS)
 
 
@@ -128,11 +121,10 @@ def _watch(worker: "subprocess.Popen[bytes]", spec: Spec, deadline: float) -> Re
         if order == STOP:
             report = Report("over", None, "cancelled")
         elif time.monotonic() > deadline:
-            words = "killed: it did not react to the interrupt at its deadline"
-            report = Report("over", None, words, timed_out=True)
+            report = PAST_DEADLINE
         elif spec.memory_mb is not None and time.monotonic() > measured + _MEMORY_SECONDS:
             measured = time.monotonic()
-            report = _over_memory(memory_mb(process), spec.memory_mb)
+            report = over_memory(process, spec.memory_mb)
         if report is not None:
             processes.stop(process, spec.token)
             worker.wait()
@@ -140,15 +132,7 @@ def _watch(worker: "subprocess.Popen[bytes]", spec: Spec, deadline: float) -> Re
     code = worker.returncode
     if code == 0:
         return Report("over")
-    reason = f"signal {-code}" if code < 0 else f"exit code {code}"
-    return Report("over", Failure.DEAD_WORKER, f"the worker died ({reason}); see its log.txt")
-
-
-def _over_memory(used: float, limit: int) -> Report | None:
-    if used <= limit:
-        return None
-    words = f"used {used:.0f} MiB where {limit} MiB are allowed"
-    return Report("over", Failure.OUT_OF_MEMORY, words)
+    return Report("over", Failure.DEAD_WORKER, how_it_died(code))
 
 
 if __name__ == "__main__":

@@ -12,11 +12,9 @@ from pathlib import Path
 
 import psutil
 from filelock import FileLock, Timeout
-from pydantic import ValidationError
 
 from stemma import paths
 from stemma.batch import processes
-from stemma.batch.batches import mlflow_ids
 from stemma.batch.devices import visible_gpus
 from stemma.batch.environment import worker_environment
 from stemma.batch.executors import Handle, Job, Report
@@ -26,6 +24,10 @@ from stemma.errors import ExecutorError
 
 GRACE_SECONDS = 20.0
 """How long after its deadline a notebook may take to react to the interrupt before it is killed."""
+
+PAST_DEADLINE = Report(
+    "over", None, "killed: it did not react to the interrupt at its deadline", timed_out=True
+)
 
 _MEMORY_SECONDS = 1.0
 _MEGABYTE = 2**20
@@ -71,7 +73,7 @@ class LocalExecutor:
         """
         spec, folder = job.spec, job.folder
         gpu = self._lease(spec.token) if spec.gpus else ""
-        environment = worker_environment(spec, gpu=gpu or None, ids=mlflow_ids(folder))
+        environment = worker_environment(spec, folder, gpu=gpu or None)
         process = self._context.Process(target=_work, args=(folder, spec.token, environment))
         process.start()
         worker = _by_id(process)
@@ -137,7 +139,7 @@ class LocalExecutor:
             attempt.own.join(1.0)
             code = attempt.own.exitcode
             attempt.own.close()
-        return attempt.end or Report("over", Failure.DEAD_WORKER, _how_it_died(code))
+        return attempt.end or Report("over", Failure.DEAD_WORKER, how_it_died(code))
 
 
 def _work(folder: Path, token: str, environment: dict[str, str]) -> None:
@@ -173,21 +175,15 @@ def _living_worker(folder: Path, token: str) -> psutil.Process | None:
     except Timeout:
         pass
     for _ in range(20):  # it takes the lock first and then says who it is
-        try:
-            known: Worker = Worker.read(folder / "worker.json")
-        except (FileNotFoundError, ValidationError):
-            known = Worker(token="", host="", pid=0, created=0.0)
-        if known.token == token and known.host == socket.gethostname():
+        known = Worker.find(folder / "worker.json")
+        if known and known.token == token and known.host == socket.gethostname():
             return processes.find(known.pid, known.created)
         time.sleep(0.1)
     return None
 
 
 def _past_deadline(attempt: _Attempt) -> Report | None:
-    if time.time() < attempt.deadline:
-        return None
-    words = "killed: it did not react to the interrupt at its deadline"
-    return Report("over", None, words, timed_out=True)
+    return PAST_DEADLINE if time.time() >= attempt.deadline else None
 
 
 def _over_memory(attempt: _Attempt, limit_mb: int | None) -> Report | None:
@@ -195,7 +191,12 @@ def _over_memory(attempt: _Attempt, limit_mb: int | None) -> Report | None:
     if limit_mb is None or now < attempt.measured + _MEMORY_SECONDS:
         return None
     attempt.measured = now
-    used = memory_mb(attempt.worker)
+    return over_memory(attempt.worker, limit_mb)
+
+
+def over_memory(worker: psutil.Process, limit_mb: int) -> Report | None:
+    """Return the end of a worker whose processes use more than ``limit_mb`` MiB together."""
+    used = memory_mb(worker)
     if used <= limit_mb:
         return None
     words = f"used {used:.0f} MiB where {limit_mb} MiB are allowed"
@@ -218,7 +219,8 @@ def memory_mb(root: psutil.Process) -> float:
     return total / _MEGABYTE
 
 
-def _how_it_died(code: int | None) -> str:
+def how_it_died(code: int | None) -> str:
+    """Say how a worker died, of its exit code; None if it is not known."""
     if code is None:
         return "the worker died; see its log.txt"
     reason = f"signal {-code}" if code < 0 else f"exit code {code}"

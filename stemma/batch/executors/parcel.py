@@ -20,7 +20,7 @@ CHUNK = 2**23
 """How much of an archive travels at a time, bytes."""
 
 STAYS = frozenset(
-    {".lock", "attempts", "handle.json", "mlflow.json", "spec.json", "state.json"}
+    {".lock", "attempts", "handle.json", paths.MLFLOW_IDS, "spec.json", "state.json"}
     | {"events.jsonl", "log.txt"}
 )
 """Names of a run's folder that no archive may hold: the runner's own files, and those that are sent

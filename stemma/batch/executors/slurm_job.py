@@ -1,15 +1,11 @@
 """What a Slurm job does on its node: run one worker, and leave nothing of it behind."""
 
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
-from stemma import paths
 from stemma.batch import processes
-from stemma.batch.batches import mlflow_ids
 from stemma.batch.devices import visible_gpus
-from stemma.batch.environment import worker_environment
+from stemma.batch.environment import start_worker
 from stemma.batch.records import Spec
 from stemma.errors import RunError
 
@@ -53,14 +49,4 @@ def _read(path: Path) -> Spec:
 
 def _run_worker(spec: Spec, folder: Path) -> int:
     gpus = visible_gpus() if spec.gpus else ()
-    gpu = gpus[0].uuid if len(gpus) == 1 else None
-    with (folder / "log.txt").open("ab") as log:
-        worker = subprocess.Popen(
-            [sys.executable, "-m", "stemma.batch.worker", str(folder / "spec.json")],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            cwd=paths.home(),
-            env=worker_environment(spec, gpu=gpu, ids=mlflow_ids(folder)),
-        )
-    return worker.wait()
+    return start_worker(spec, folder, gpu=gpus[0].uuid if len(gpus) == 1 else None).wait()

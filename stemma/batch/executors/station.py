@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+from stemma import paths
 from stemma.batch import processes
 from stemma.batch.executors import Report, parcel
 from stemma.batch.executors.guard import BEGIN, STOP
@@ -94,7 +95,7 @@ class Station:
         path.write_bytes(notebook)
         spec.model_copy(update={"notebook": str(path)}).write(self._folder / "spec.json")
         if ids is not None:
-            ids.write(self._folder / "mlflow.json")
+            ids.write(self._folder / paths.MLFLOW_IDS)
         self._tell(BEGIN)
         self._spec = spec
 

@@ -9,6 +9,7 @@ from stemma.claims import CellResult, Rule
 from stemma.claims.readings import region
 from stemma.claims.results import Samples
 from stemma.claims.rules import Region
+from stemma.tables import bounds
 
 WIDTH = 240.0
 HEIGHT = 16.0
@@ -97,11 +98,7 @@ def _bar(cell: CellResult, claimed: Region, shared: Axis) -> Bar:
 
 def interval_words(cell: CellResult) -> str:
     """Return the interval in brackets; nothing for a cell without one."""
-    if cell.low is None and cell.high is None:
-        return ""
-    low = "-∞" if cell.low is None else f"{cell.low:.3g}"
-    high = "∞" if cell.high is None else f"{cell.high:.3g}"
-    return f"[{low}, {high}]"
+    return "".join(bounds(cell, infinity="∞"))
 
 
 def region_words(claimed: Region) -> str:

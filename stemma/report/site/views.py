@@ -8,13 +8,13 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from stemma import tables
-from stemma.batch.records import MlflowIds, Result
+from stemma.batch import batches
+from stemma.batch.records import Result
 from stemma.catalog import Claim, Paper, Scale, Value
 from stemma.claims import CellResult, ClaimResult, Evidence, Verdict
 from stemma.report.site import bars
 from stemma.report.site.bars import Bar
 from stemma.report.site.sources import Collection, Shown, succeeded
-from stemma.tracking import run_link
 
 _MANY_CELLS = 6
 # The scales that draw conclusions come first.
@@ -183,7 +183,7 @@ def _shown_view(paper: Paper, shown: Shown, mlflow: str) -> ShownView:
         parameters=_parameters(paper, result),
         timings=_timings(result),
         command=command(paper, result.scale, result.parameters),
-        mlflow=_mlflow_link(shown, mlflow),
+        mlflow=(shown.folder and batches.mlflow_link(shown.folder, mlflow)) or "",
     )
 
 
@@ -250,13 +250,3 @@ def command(paper: Paper, scale: Scale, parameters: Mapping[str, Value] | None =
         if value != parameter.default_at(scale):
             words += ["-p", f"{parameter.name}={text(value)}"]
     return shlex.join(words)
-
-
-def _mlflow_link(shown: Shown, server: str) -> str:
-    """Return where the run stands in MLflow: on the server that has it, else on ``server``."""
-    path = shown.folder / "mlflow.json" if shown.folder else None
-    if path is None or not path.is_file():
-        return ""
-    ids: MlflowIds = MlflowIds.read(path)
-    own = ids.tracking_uri if ids.tracking_uri.startswith("http") else server
-    return run_link(own, ids.experiment_id, ids.run_id)
