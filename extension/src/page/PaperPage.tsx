@@ -12,6 +12,8 @@ import { useParameterForm } from './useParameterForm';
 export interface IPaperPageProps {
   model: IStemma;
   slug: string;
+  /** The scale that the form proposes. */
+  scale: Scale;
   actions: IPageActions;
   /** Whether the page is in sight; out of it nothing is read and no clock ticks. */
   isShown: boolean;
@@ -48,11 +50,12 @@ interface IPageProps extends IPaperPageProps {
 function Page({
   model,
   paper,
+  scale: proposed,
   finished,
   actions,
   isShown
 }: IPageProps): JSX.Element {
-  const form = useParameterForm(paper.parameters, 'small');
+  const form = useParameterForm(paper.parameters, proposed);
   const [scale, setScale] = useState(() => preferredScale(paper));
   useEffect(() => {
     if (finished) {

@@ -115,7 +115,7 @@ function ResultHead({ result, actions }: IResultHeadProps): JSX.Element {
           <button
             type="button"
             className="jp-mod-styled jp-mod-reject"
-            onClick={() => actions.openNotebook(notebook)}
+            onClick={() => actions.openNotebook(notebook, false)}
           >
             Open executed notebook
           </button>

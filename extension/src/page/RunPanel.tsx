@@ -2,10 +2,11 @@ import React, { useEffect, useId, useRef, useState } from 'react';
 
 import { IPaper, IRun, IRunRequest } from '../api';
 import { reason } from '../model';
+import { duration } from '../time';
 import { IStemma } from '../tokens';
 import { IPageActions } from './actions';
 import { focusFirstError, ParameterForm } from './ParameterForm';
-import { duration, RunProgress } from './RunProgress';
+import { RunProgress } from './RunProgress';
 import { IParameterForm } from './useParameterForm';
 import { useRuns } from './usePaper';
 
@@ -44,7 +45,7 @@ export function RunPanel({
     });
   const open = () =>
     submit(async request =>
-      actions.openNotebook(await model.api.draft(request))
+      actions.openNotebook(await model.api.draft(request), true)
     );
   return (
     <section className="st-RunPanel" aria-labelledby={`${id}-title`}>

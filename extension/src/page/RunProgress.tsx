@@ -3,6 +3,7 @@ import React, { useEffect, useState } from 'react';
 import { IProgress, IRun } from '../api';
 import { ProgressBar } from '../components/ProgressBar';
 import { isActive } from '../model';
+import { duration } from '../time';
 
 export interface IRunProgressProps {
   run: IRun;
@@ -96,19 +97,6 @@ function Cells({ progress }: { progress: IProgress }): JSX.Element {
 
 function outcome({ state, failure }: IRun): string {
   return failure ? `${state} (${failure})` : state;
-}
-
-/** A time in words, as exact as a waiting person needs it. */
-export function duration(seconds: number): string {
-  // The server's clock may be ahead of the browser's.
-  const whole = Math.max(Math.floor(seconds), 0);
-  const minutes = Math.floor(whole / 60);
-  if (minutes === 0) {
-    return `${whole} s`;
-  }
-  return minutes < 60
-    ? `${minutes} min ${whole % 60} s`
-    : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
 /** The time in seconds; it moves on while `isTicking` and the browser's tab is visible. */

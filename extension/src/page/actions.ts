@@ -2,7 +2,8 @@ import { IRun } from '../api';
 
 /** What a page asks of the lab. */
 export interface IPageActions {
-  openNotebook(path: string): void;
+  /** An executed notebook needs no kernel; one that is to be changed does. */
+  openNotebook(path: string, kernel: boolean): void;
   /** The fragment is what follows the MLflow server's address. */
   openMlflow(fragment: string): void;
   openLog(run: IRun): void;

@@ -1,7 +1,9 @@
-import { LabIcon, ReactWidget } from '@jupyterlab/ui-components';
+import { ReactWidget } from '@jupyterlab/ui-components';
 import { Message } from '@lumino/messaging';
 import React from 'react';
 
+import { Scale } from '../api';
+import { stemmaIcon } from '../icons';
 import { IStemma } from '../tokens';
 import { IPageActions } from './actions';
 import { PaperPage } from './PaperPage';
@@ -10,14 +12,15 @@ import { PaperPage } from './PaperPage';
 export class PaperPageWidget extends ReactWidget {
   constructor(options: PaperPageWidget.IOptions) {
     super();
-    const { model, slug, actions, icon } = options;
+    const { model, slug, scale, actions } = options;
     this._model = model;
     this._actions = actions;
+    this._scale = scale;
     this.slug = slug;
     this.id = `stemma-paper-${slug}`;
     this.addClass('st-PaperPageWidget');
     this.node.tabIndex = -1;
-    this.title.icon = icon;
+    this.title.icon = stemmaIcon;
     this.title.closable = true;
     this._updateTitle();
     model.papersChanged.connect(this._updateTitle, this);
@@ -35,6 +38,7 @@ export class PaperPageWidget extends ReactWidget {
       <PaperPage
         model={this._model}
         slug={this.slug}
+        scale={this._scale}
         actions={this._actions}
         isShown={this.isVisible}
       />
@@ -64,13 +68,15 @@ export class PaperPageWidget extends ReactWidget {
 
   private readonly _model: IStemma;
   private readonly _actions: IPageActions;
+  private readonly _scale: Scale;
 }
 
 export namespace PaperPageWidget {
   export interface IOptions {
     model: IStemma;
     slug: string;
+    /** The scale that the form proposes. */
+    scale: Scale;
     actions: IPageActions;
-    icon: LabIcon;
   }
 }
