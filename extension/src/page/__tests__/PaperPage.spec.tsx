@@ -37,6 +37,7 @@ function page(isShown = true) {
     <PaperPage
       model={model}
       slug="palimpsest"
+      scale="small"
       actions={actions}
       isShown={isShown}
     />
@@ -152,7 +153,8 @@ describe('PaperPage', () => {
     press('Open notebook with these parameters');
     await waitFor(() =>
       expect(actions.openNotebook).toHaveBeenCalledWith(
-        'runs/drafts/palimpsest.ipynb'
+        'runs/drafts/palimpsest.ipynb',
+        true
       )
     );
   });
@@ -241,7 +243,8 @@ describe('the results on it', () => {
     press('Open executed notebook');
     press('Open in MLflow');
     expect(actions.openNotebook).toHaveBeenCalledWith(
-      'runs/out/executed.ipynb'
+      'runs/out/executed.ipynb',
+      false
     );
     expect(actions.openMlflow).toHaveBeenCalledWith('/#/experiments/1/runs/a');
     expect(screen.getByText('default: 5')).toBeTruthy();

@@ -3,7 +3,7 @@ import React from 'react';
 
 import { run } from '../../__tests__/fakes';
 import { IRun } from '../../api';
-import { duration, RunProgress } from '../RunProgress';
+import { RunProgress } from '../RunProgress';
 
 const onStop = jest.fn();
 const onLog = jest.fn();
@@ -86,16 +86,5 @@ describe('RunProgress', () => {
     expect(jest.getTimerCount()).toBe(0);
     rerender(element(run({ state: 'queued', started: null })));
     expect(jest.getTimerCount()).toBe(0);
-  });
-});
-
-describe('duration', () => {
-  it.each([
-    [-3, '0 s'],
-    [59.9, '59 s'],
-    [61, '1 min 1 s'],
-    [7260, '2 h 1 min']
-  ])('%d is %s', (seconds, words) => {
-    expect(duration(seconds)).toBe(words);
   });
 });

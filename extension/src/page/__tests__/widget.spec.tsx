@@ -1,4 +1,3 @@
-import { LabIcon } from '@jupyterlab/ui-components';
 import { framePromise } from '@jupyterlab/testutils';
 import { Widget } from '@lumino/widgets';
 
@@ -14,13 +13,13 @@ describe('PaperPageWidget', () => {
     const widget = new PaperPageWidget({
       model,
       slug: 'palimpsest',
+      scale: 'small',
       actions: {
         openNotebook: jest.fn(),
         openMlflow: jest.fn(),
         openLog: jest.fn(),
         openExternal: jest.fn()
-      },
-      icon: new LabIcon({ name: 'stemma:test', svgstr: '<svg></svg>' })
+      }
     });
     const reads = () => api.asked.filter(call => call === 'paper').length;
     try {
