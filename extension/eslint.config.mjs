@@ -50,6 +50,8 @@ export default defineConfig([
           }
         }
       ],
+      // The catalog's papers and verdicts are in English alone.
+      'jupyter/no-untranslated-string': 'off',
       '@typescript-eslint/no-unused-vars': ['warn', { args: 'none' }],
       '@typescript-eslint/no-explicit-any': 'off',
       '@typescript-eslint/no-namespace': 'off',

@@ -17,11 +17,7 @@ export type Scale = 'smoke' | 'small' | 'gpu' | 'paper';
 export const SCALES: readonly Scale[] = ['smoke', 'small', 'gpu', 'paper'];
 
 export type Verdict =
-  | 'reproduced'
-  | 'trend holds'
-  | 'contradicted'
-  | 'inconclusive'
-  | 'not tested';
+  'reproduced' | 'trend holds' | 'contradicted' | 'inconclusive' | 'not tested';
 
 export type RunStateName =
   | 'queued'
@@ -258,8 +254,7 @@ export interface IProvenanceTest {
  * What happens while runs go on. Events are hints: after a reconnection the state is read anew.
  */
 export type Activity =
-  | { kind: 'run'; run: IRun }
-  | { kind: 'provenance'; test: IProvenanceTest };
+  { kind: 'run'; run: IRun } | { kind: 'provenance'; test: IProvenanceTest };
 
 /** The calls, so that the model can be tested without a server. */
 export interface IStemmaApi {

@@ -1,1 +1,5 @@
 import './base.css';
+import './panel.css';
+import './log.css';
+import './page.css';
+import './provenance.css';

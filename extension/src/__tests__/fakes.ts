@@ -119,14 +119,11 @@ export class FakeApi implements IStemmaApi {
     (request: IRunRequest) => `runs/drafts/${request.slug}.ipynb`
   );
   runs = this.answer('runs', (limit: number) => this.allRuns.slice(0, limit));
-  run = this.answer(
-    'run',
-    (id: string): IRunDetail => ({
-      ...run({ id }),
-      parameters: {},
-      result: null
-    })
-  );
+  run = this.answer('run', (id: string): IRunDetail => ({
+    ...run({ id }),
+    parameters: {},
+    result: null
+  }));
   cancel = this.answer('cancel', (_: string): void => undefined);
   retry = this.answer('retry', (_: string): void => undefined);
   log = this.answer('log', (_: string, offset: number) => ({
@@ -137,9 +134,8 @@ export class FakeApi implements IStemmaApi {
   picture = this.answer('picture', (_: string) => new Blob(['']));
   mlflow = this.answer('mlflow', (_: boolean) => this.server);
   tests = this.answer('tests', () => this.allTests);
-  test = this.answer(
-    'test',
-    (id: string) => this.allTests.find(test => test.id === id)!
+  test = this.answer('test', (id: string) =>
+    this.allTests.find(test => test.id === id)!
   );
   startTest = this.answer('startTest', (request: IProvenanceRequest) =>
     provenanceTest({ request, id: 'started' })

@@ -1,0 +1,29 @@
+import { IMlflow, IStemmaApi } from '../api';
+
+/** How long a server may take to answer for the first time. */
+const PATIENCE = 120_000;
+const INTERVAL = 1500;
+
+/**
+ * Return the address of the MLflow server, started if need be.
+ *
+ * @throws Error with the reason if there is none in the end.
+ */
+export async function serverAddress(
+  api: Pick<IStemmaApi, 'mlflow'>,
+  sleep: (ms: number) => Promise<void> = pause
+): Promise<string> {
+  let found: IMlflow = await api.mlflow(true);
+  for (let waited = 0; found.url === null; waited += INTERVAL) {
+    if (waited >= PATIENCE) {
+      throw new Error(`MLflow does not answer: ${found.message}`);
+    }
+    await sleep(INTERVAL);
+    found = await api.mlflow(false);
+  }
+  return found.url;
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise(resolve => window.setTimeout(resolve, ms));
+}
