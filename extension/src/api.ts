@@ -134,6 +134,8 @@ export interface IResult {
 
 export interface IPaper extends IPaperRow {
   version: number;
+  /** Address of the authors' code at the commit that was read; null if there is none. */
+  code: string | null;
   parameters: IParameter[];
   /** The claims without results. */
   claims: IClaim[];

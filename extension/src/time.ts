@@ -1,5 +1,6 @@
 /** A span of time in words: `7 s`, `3 min 5 s`, `2 h 10 min`. */
 export function duration(seconds: number): string {
+  // The server's clock may be ahead of the browser's.
   const whole = Math.max(0, Math.round(seconds));
   if (whole < 60) {
     return `${whole} s`;

@@ -32,6 +32,7 @@ export function paper(changes: Partial<IPaper> = {}): IPaper {
   return {
     ...paperRow(),
     version: 1,
+    code: null,
     parameters: [],
     claims: [],
     untested: { smoke: {}, small: {}, gpu: {}, paper: {} },

@@ -61,6 +61,7 @@ export class Tabs {
           void commands.execute(CommandIDs.openNotebook, { path, kernel }),
         openMlflow: fragment =>
           void commands.execute(CommandIDs.openMlflow, { fragment }),
+        openExternal: url => void window.open(url, '_blank', 'noopener'),
         openLog: ({ id }) => void commands.execute(CommandIDs.showLog, { id })
       }
     });

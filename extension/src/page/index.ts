@@ -1,0 +1,2 @@
+export { IPageActions } from './actions';
+export { PaperPageWidget } from './widget';
