@@ -477,3 +477,52 @@ def test_help_is_light() -> None:
         assert done.returncode == 0, done.stderr
     assert "record" in done.stdout
     assert "verify" in done.stdout
+
+
+def points(path: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_the_progress_of_a_query_ends_in_its_result_and_does_not_change_it(
+    home: Path, tmp_path: Path
+) -> None:
+    arguments = (
+        "query", home / "run", "--suspect", home / "carol.parquet", "--reference",
+        home / "sibling.parquet", "--permutations", 199, "--json",
+    )  # fmt: skip
+    plain = json.loads(good(*arguments).stdout)
+    watched = json.loads(good(*arguments, "--progress", tmp_path / "curve.jsonl").stdout)
+    assert watched == plain
+    curve = points(tmp_path / "curve.jsonl")
+    assert [point["examples"] for point in curve] == [32, 64, 96, N]
+    assert curve[-1]["p_value"] == plain["holm"]["carol"]
+    assert all(set(point) == {"examples", "p_value"} for point in curve)
+    good(*arguments, "--progress", tmp_path / "again.jsonl")
+    assert points(tmp_path / "again.jsonl") == curve
+
+
+def test_the_progress_of_a_sequential_query_never_rises(home: Path, tmp_path: Path) -> None:
+    arguments = (
+        "query", home / "run", "--suspect", home / "bob.parquet", "--reference",
+        home / "sibling.parquet", "--stop", 1e-6, "--seed", 3, "--json",
+    )  # fmt: skip
+    plain = json.loads(good(*arguments).stdout)
+    watched = json.loads(good(*arguments, "--progress", tmp_path / "curve.jsonl").stdout)
+    assert watched == plain
+    curve = points(tmp_path / "curve.jsonl")
+    assert curve[-1] == {"examples": plain["result"]["n"], "p_value": plain["result"]["p_anytime"]}
+    values = [point["p_value"] for point in curve]
+    assert len(values) > 2
+    assert values == sorted(values, reverse=True)
+
+
+def test_a_reference_that_saw_the_order_is_refused_after_the_first_part(
+    home: Path, tmp_path: Path
+) -> None:
+    digest = StoredTranscript.open(home / "run").digest
+    said = refused(
+        "query", home / "run", "--suspect", home / "bob.parquet", "--reference",
+        home / "sibling.parquet", "--seen", digest, "--progress", tmp_path / "curve.jsonl",
+    )  # fmt: skip
+    assert "innocent suspect would look guilty" in said
+    assert points(tmp_path / "curve.jsonl") == []

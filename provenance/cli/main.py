@@ -151,6 +151,13 @@ def commit(folder: Path, hide_root: bool, out: Path | None, key: Path | None) ->
 )
 @click.option("--disclose-tokens", is_flag=True, help="Show token ids in the evidence.")
 @click.option("--open-seed", is_flag=True, help="Open the seed of the order in the evidence.")
+@click.option(
+    "--progress",
+    metavar="FILE",
+    type=_FILE,
+    help="Write JSON lines {examples, p_value} while asking. Without --stop only the last line is"
+    " a result: never end early for what the others say.",
+)
 @_tokenizer
 @_permutations
 @_seed

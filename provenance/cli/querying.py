@@ -1,35 +1,39 @@
 """``query`` and ``plan``: which examples to ask, asking them, and what the answers say."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from provenance.cli.asking import (
+    BATCH,
+    Asking,
+    Floats,
+    Rows,
+    Sheet,
+    growing_sheets,
+    one_by_one,
+    whole_sheet,
+)
+from provenance.cli.curve import Curve
 from provenance.cli.output import progress_bar
-from provenance.cli.scoring import Access, Source, source
+from provenance.cli.scoring import Access, source
 from provenance.cli.shape import columns, position_weights
 from provenance.cli.signing import Answer, Signing, commitment_of, write
-from provenance.errors import ProvenanceError
+from provenance.errors import BadScores, ProvenanceError, TooFewExamples
 from provenance.evidence import Evidence, Selection, SignedEvidence, canonical, explain
 from provenance.evidence.recompute import sequential_result
 from provenance.evidence.schema import QueryPredicate
-from provenance.lineage import Lineage, Reference
+from provenance.lineage import Lineage
 from provenance.planning import Design, choose_positions, plan_queries
-from provenance.query import query_family
+from provenance.query import QueryFamily, query_family
 from provenance.ranks import Alternative
 from provenance.sequential import SequentialQueryTest
 from provenance.store import StoredTranscript, uniform_rows
 from provenance.weights import PositionWeights
-
-Rows = NDArray[np.int64]
-Floats = NDArray[np.float64]
-
-BATCH = 8
-"""Examples that the anytime-valid test asks at once; at most 7 are asked and not needed."""
 
 
 @dataclass(frozen=True)
@@ -52,27 +56,7 @@ class QueryRequest(Signing):
     stop: float | None
     disclose_tokens: bool
     open_seed: bool
-
-
-@dataclass(frozen=True)
-class _Asking:
-    """The transcript, the sources to ask and the weights of its positions."""
-
-    transcript: StoredTranscript
-    suspects: list[Source]
-    references: list[Source]
-    weights: PositionWeights | None
-    seen: Lineage
-
-    def reference(self, rows: Rows) -> Reference | None:
-        """Return the mean scores of all references, or None if there is none."""
-        if not self.references:
-            return None
-        return self.named(np.mean([r.ask(rows) for r in self.references], axis=0))
-
-    def named(self, mean: Floats) -> Reference:
-        """Return mean scores of the references as one reference."""
-        return Reference(mean, self.seen, " + ".join(r.subject.name for r in self.references))
+    progress: Path | None = None
 
 
 def run_query(request: QueryRequest) -> Answer:
@@ -92,13 +76,13 @@ def run_query(request: QueryRequest) -> Answer:
             [stack.enter_context(source(name, transcript, access, update)) for name in names]
             for names in (request.suspects, request.references)
         )
-        asking = _Asking(transcript, suspects, references, weights, seen)
+        asking = Asking(transcript, suspects, references, weights, seen)
         if request.stop is None:
             return _at_once(request, asking)
         return _one_by_one(request, asking, request.stop)
 
 
-def _at_once(request: QueryRequest, asking: _Asking) -> Answer:
+def _at_once(request: QueryRequest, asking: Asking) -> Answer:
     rows, selection = _choose(request, asking)
     options = {
         "alternative": request.alternative,
@@ -106,18 +90,17 @@ def _at_once(request: QueryRequest, asking: _Asking) -> Answer:
         "seed": request.seed,
         "weights": asking.weights,
     }
-    scores = {suspect.subject.name: suspect.ask(rows) for suspect in asking.suspects}
-    if len(scores) < len(asking.suspects):
-        raise ProvenanceError("two suspects have one name; rename a folder or file")
-    reference = asking.reference(rows)
-    family = query_family(asking.transcript.take(rows), scores, reference, **options)  # type: ignore[arg-type]
+    curve = Curve(request.progress)
+    sheet = _watched(asking, rows, options, curve) if curve.is_wanted else whole_sheet(asking, rows)
+    family = _test(asking, sheet, options)
+    curve.add(len(rows), min(family.family.adjusted.values()), last=True)
     if request.evidence is not None:
         evidence = Evidence.of_query(
             family,
             asking.transcript,
             rows,
-            scores,
-            reference,
+            sheet.scores,
+            sheet.reference,
             suspect=[suspect.subject for suspect in asking.suspects],
             commitment=commitment_of(request, request.folder, asking.transcript, request.open_seed),
             options=options,
@@ -131,7 +114,22 @@ def _at_once(request: QueryRequest, asking: _Asking) -> Answer:
     return words, {"results": canonical.plain(family.results), "holm": family.family.adjusted}
 
 
-def _one_by_one(request: QueryRequest, asking: _Asking, level: float) -> Answer:
+def _watched(asking: Asking, rows: Rows, options: dict[str, Any], curve: Curve) -> Sheet:
+    """Ask part after part, with the p-value of each but the last; return the whole sheet."""
+    for sheet in growing_sheets(asking, rows, options["seed"]):
+        if len(sheet.rows) < len(rows):
+            with suppress(BadScores, TooFewExamples):  # a part may be constant, the whole not
+                so_far = _test(asking, sheet, options | {"resamples": 0})
+                curve.add(len(sheet.rows), min(so_far.family.adjusted.values()))
+    return sheet
+
+
+def _test(asking: Asking, sheet: Sheet, options: dict[str, Any]) -> QueryFamily:
+    sample = asking.transcript.take(sheet.rows)
+    return query_family(sample, sheet.scores, sheet.reference, **options)
+
+
+def _one_by_one(request: QueryRequest, asking: Asking, level: float) -> Answer:
     """Ask in random order until the evidence reaches the level, or the examples end."""
     if len(asking.suspects) != 1 or request.design != "random" or request.leave_out:
         raise ProvenanceError(
@@ -145,12 +143,16 @@ def _one_by_one(request: QueryRequest, asking: _Asking, level: float) -> Answer:
     test = SequentialQueryTest.of(
         _order(whole)[0], asking.weights, alternative=request.alternative, seed=request.seed
     )
+    curve = Curve(request.progress)
     answers = []
-    for answer in _answers(asking, drawn):
+    for answer in one_by_one(asking, drawn):
         answers.append(answer)
         test.update(answer.position, answer.score, answer.reference, stratum=answer.stratum)
         if test.reached(level):
             break
+        if test.n % BATCH == 0:
+            curve.add(test.n, test.p)
+    curve.add(test.n, test.p, last=True)
     if request.evidence is not None:
         against = np.array([answer.reference for answer in answers])
         evidence = Evidence.of_sequential(
@@ -173,29 +175,7 @@ def _one_by_one(request: QueryRequest, asking: _Asking, level: float) -> Answer:
     return words, {"result": sequential_result(test), "reached": test.reached(level)}
 
 
-class _Answer(NamedTuple):
-    """What is known of one example asked."""
-
-    position: float
-    stratum: int
-    score: float
-    reference: float
-
-
-def _answers(asking: _Asking, rows: Rows) -> Iterator[_Answer]:
-    """Ask suspect and references, a batch at a time and only as far as answers are taken."""
-    for start in range(0, len(rows), BATCH):
-        batch = rows[start : start + BATCH]
-        sample, reference = asking.transcript.take(batch), asking.reference(batch)
-        if reference is not None:
-            reference.require_untainted(sample)
-        known = np.zeros(len(batch)) if reference is None else reference.scores
-        given = (sample.positions, sample.strata, asking.suspects[0].ask(batch), known)
-        for position, stratum, score, base in zip(*given, strict=True):
-            yield _Answer(float(position), int(stratum), float(score), float(base))
-
-
-def _choose(request: QueryRequest, asking: _Asking) -> tuple[Rows, Selection]:
+def _choose(request: QueryRequest, asking: Asking) -> tuple[Rows, Selection]:
     transcript, n, seed, pilot = asking.transcript, request.n, request.seed, request.leave_out
     if n is None and pilot is None:
         return np.arange(len(transcript)), Selection(method="all", n=len(transcript))

@@ -1,0 +1,203 @@
+"""The end points of tests of descent.
+
+A suspect may be any address, so the process of a test sends requests wherever its user says. That
+is no hole: only users who are authorized here can ask for it, and they have kernels that can do
+the same.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec
+
+from jupyter_server.auth.decorator import authorized
+from jupyter_server.base.handlers import APIHandler
+from jupyter_server.extension.handler import ExtensionHandlerMixin
+from pydantic import ValidationError
+from tornado.web import authenticated
+
+from stemma import descent, paths
+from stemma.errors import RunError
+from stemma_lab.places import BadPlace, Places
+
+MODEL_ROOTS = "stemma_model_roots"
+"""Name of the setting of Jupyter's web application that holds ``StemmaLab.model_roots``."""
+
+_MOST_TESTS = 50
+_LOOK_SECONDS = 0.3
+
+_log = logging.getLogger(__name__)
+_Arguments = ParamSpec("_Arguments")
+_Answer = dict[str, Any]
+
+
+class _NotFoundError(Exception):
+    """There is no such test."""
+
+
+class _Handler(ExtensionHandlerMixin, APIHandler):
+    """What the handlers share; each verb is authenticated, authorized and ``_answered``."""
+
+    auth_resource = "stemma"
+
+    @property
+    def places(self) -> Places:
+        """Where requests may lead."""
+        roots: list[str] = self.settings.get(MODEL_ROOTS, [])
+        return Places.of(self.serverapp.root_dir, roots)
+
+    async def find(self, test_id: str) -> _Answer:
+        """Return a test as the lab sees it.
+
+        Raises:
+            _NotFoundError: there is none.
+        """
+        test = await asyncio.to_thread(descent.find, test_id)
+        if test is None:
+            raise _NotFoundError(f"no test `{test_id}`")
+        return view(test, self.places)
+
+
+_Verb = Callable[Concatenate[Any, _Arguments], Awaitable[_Answer]]
+
+
+def _answered(verb: _Verb[_Arguments]) -> Callable[Concatenate[Any, _Arguments], Awaitable[None]]:
+    """Write what a verb returns as JSON, and what it raises as a message that says what to do."""
+
+    @wraps(verb)
+    async def answering(
+        self: _Handler, *arguments: _Arguments.args, **named: _Arguments.kwargs
+    ) -> None:
+        try:
+            answer = await verb(self, *arguments, **named)
+        except _NotFoundError as error:
+            self.set_status(404)
+            answer = {"message": str(error)}
+        except (BadPlace, RunError, OSError) as error:
+            self.set_status(400)
+            answer = {"message": str(error)}
+        except ValidationError as error:
+            self.set_status(400)
+            answer = {"message": _in_words(error)}
+        await self.finish(answer)
+
+    return answering
+
+
+class TestsHandler(_Handler):
+    """All tests."""
+
+    @authenticated
+    @authorized
+    @_answered
+    async def get(self) -> _Answer:
+        """Return the newest tests, without their curves."""
+        places = self.places
+        tests = await asyncio.to_thread(descent.latest, _MOST_TESTS)
+        return {"tests": [view(test, places) for test in tests]}
+
+    @authenticated
+    @authorized
+    @_answered
+    async def post(self) -> _Answer:
+        """Start a test."""
+        given = descent.Request.model_validate_json(self.request.body)
+        request = resolved(given, self.places)
+        return await self.find(await asyncio.to_thread(descent.start, request))
+
+
+class TestHandler(_Handler):
+    """One test."""
+
+    @authenticated
+    @authorized
+    @_answered
+    async def get(self, test_id: str) -> _Answer:
+        """Return a test with its curve."""
+        return await self.find(test_id)
+
+
+class CancelTestHandler(_Handler):
+    """Stop a test."""
+
+    @authenticated
+    @authorized
+    @_answered
+    async def post(self, test_id: str) -> _Answer:
+        """End the processes of a test, and answer when they are gone."""
+        await self.find(test_id)
+        await asyncio.to_thread(descent.cancel, test_id)
+        return {}
+
+
+class TranscriptsHandler(_Handler):
+    """The transcripts that may be chosen."""
+
+    @authenticated
+    @authorized
+    @_answered
+    async def get(self) -> _Answer:
+        """Return the transcripts below the runs that the file browser can show."""
+        places = self.places
+        found = await asyncio.to_thread(descent.transcripts, paths.runs())
+        shown = (places.shown(path) for path in found)
+        return {"transcripts": sorted(path for path in shown if path is not None)}
+
+
+def resolved(request: descent.Request, places: Places) -> descent.Request:
+    """Return a request with absolute paths.
+
+    Raises:
+        BadPlace: a path that must not be used.
+    """
+    text = request.test == "partition"
+    suspect = str(places.path(request.suspect)) if text else places.model(request.suspect)
+    named = {"reference": request.reference, "tokenizer": request.tokenizer}
+    models = {name: places.model(value) for name, value in named.items() if value is not None}
+    transcript = str(places.path(request.transcript))
+    return request.model_copy(update={"transcript": transcript, "suspect": suspect, **models})
+
+
+def view(test: descent.DescentTest, places: Places) -> _Answer:
+    """Return a test as the lab sees it, with paths as the file browser shows them."""
+    answer: _Answer = test.model_dump(mode="json")
+    answer["evidence"] = test.evidence and places.shown(Path(test.evidence))
+    request = answer["request"]
+    del request["version"]
+    for name in ("transcript", "suspect", "reference", "tokenizer"):
+        value = request[name]
+        if value is not None and Path(value).is_absolute():
+            request[name] = places.shown(Path(value)) or value
+    return answer
+
+
+async def follow(emit: Callable[[_Answer], None], places: Places) -> None:
+    """Call ``emit`` with ``{kind, test}`` for every change of a test, for ever.
+
+    A test is emitted at most once in 0.3 seconds; those that were over before are old news.
+    """
+    follower = await asyncio.to_thread(descent.Follower)
+    while True:
+        try:
+            for test in await asyncio.to_thread(follower.changed):
+                emit({"kind": "provenance", "test": view(test, places)})
+        except OSError:
+            _log.exception("the tests of descent could not be read")
+        await asyncio.sleep(_LOOK_SECONDS)
+
+
+def _in_words(error: ValidationError) -> str:
+    found = error.errors(include_url=False, include_context=False)
+    return "; ".join(f"{'.'.join(map(str, e['loc'])) or 'request'}: {e['msg']}" for e in found)
+
+
+_TEST = r"stemma/provenance/([^/]+)"
+
+handlers: list[tuple[str, Any]] = [
+    (r"stemma/provenance", TestsHandler),
+    (r"stemma/provenance/transcripts", TranscriptsHandler),
+    (_TEST, TestHandler),
+    (rf"{_TEST}/cancel", CancelTestHandler),
+]
