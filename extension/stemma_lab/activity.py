@@ -14,8 +14,10 @@ from stemma.batch import batches
 from stemma.batch.progress import Progress
 from stemma.batch.records import Batch, BatchRun, RunState
 from stemma.batch.watch import Watch
+from stemma_lab import provenance
+from stemma_lab.places import Places
 from stemma_lab.runs import Place, has_runner, run_view
-from stemma_lab.schemas import EVENT_SCHEMA, Answer, RunActivity
+from stemma_lab.schemas import EVENT_SCHEMA, RunActivity
 
 SCHEMA = {
     "$id": EVENT_SCHEMA,
@@ -39,11 +41,6 @@ def register(logger: EventLogger) -> None:
     """Tell the bus what our events look like; may be repeated."""
     if EVENT_SCHEMA not in logger.schemas:
         logger.register_event_schema(SCHEMA)
-
-
-def emit(logger: EventLogger, activity: Answer) -> None:
-    """Put an activity on the bus; call it on the thread of the event loop."""
-    logger.emit(schema_id=EVENT_SCHEMA, data=activity.model_dump(mode="json"))
 
 
 class _Listener:
@@ -168,31 +165,42 @@ def _changed(batch: Batch) -> int:
 
 
 class Activity:
-    """Puts what a follower sees on the bus, as a task of the server's event loop."""
+    """Puts what happens to runs and tests on the bus, as tasks of the server's event loop."""
 
-    def __init__(self, logger: EventLogger, seconds: float) -> None:
-        """Prepare; ``seconds`` is the time between two looks at batches that run."""
+    def __init__(self, logger: EventLogger, seconds: float, places: Places) -> None:
+        """Prepare.
+
+        Args:
+            logger: the event bus.
+            seconds: the time between two looks at batches that run.
+            places: where the paths of tests lead.
+        """
         self._logger = logger
         self._seconds = seconds
+        self._places = places
         self._follower = Follower()
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
         """Begin to follow; call it on the thread of the event loop."""
-        self._task = asyncio.create_task(self._run())
+        following = (self._follow_runs(), provenance.follow(self._emit, self._places))
+        self._tasks = [asyncio.create_task(endless) for endless in following]
 
     async def stop(self) -> None:
-        """End the task."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-            self._task = None
+        """End the tasks."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
 
-    async def _run(self) -> None:
+    def _emit(self, data: dict[str, Any]) -> None:
+        self._logger.emit(schema_id=EVENT_SCHEMA, data=data)
+
+    async def _follow_runs(self) -> None:
         while True:
             try:
                 for activity in await asyncio.to_thread(self._follower.look):
-                    emit(self._logger, activity)
+                    self._emit(activity.model_dump(mode="json"))
             except Exception:
                 _log.exception("the batches could not be read")
                 await asyncio.sleep(_SEARCH_SECONDS)

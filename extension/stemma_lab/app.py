@@ -4,10 +4,11 @@ from pathlib import Path
 
 from jupyter_server.extension.application import ExtensionApp
 from jupyter_server.serverapp import ServerApp
-from traitlets import Float, Int, Unicode
+from traitlets import Float, Int, List, Unicode
 
-from stemma_lab import routes
+from stemma_lab import provenance, routes
 from stemma_lab.activity import Activity, register
+from stemma_lab.places import Places
 from stemma_lab.services import Services
 
 
@@ -15,7 +16,7 @@ class StemmaLab(ExtensionApp):
     """Tells the lab of papers and runs, and starts them; nothing runs in Jupyter's own process."""
 
     name = "stemma_lab"
-    handlers = routes.handlers  # type: ignore[assignment]  # noqa: RUF012
+    handlers = routes.handlers + provenance.handlers
 
     mlflow_url = Unicode(
         "",
@@ -24,6 +25,11 @@ class StemmaLab(ExtensionApp):
     ).tag(config=True)
     mlflow_port = Int(
         0, min=0, max=65535, help="Port of the MLflow server that is started; 0: a free one."
+    ).tag(config=True)
+    model_roots = List(
+        Unicode(),
+        help="Folders, besides the runs and the notebooks, in which tests of descent may read"
+        " transcripts, models and texts.",
     ).tag(config=True)
     poll_seconds = Float(
         0.25, min=0.05, help="Seconds between two looks at the batches that run, for live progress."
@@ -37,9 +43,11 @@ class StemmaLab(ExtensionApp):
             Path(server.root_dir), mlflow_url=self.mlflow_url, mlflow_port=self.mlflow_port
         )
         self.settings["stemma_lab_services"] = self.services
+        self.settings[provenance.MODEL_ROOTS] = list(self.model_roots)
         assert server.event_logger is not None
         register(server.event_logger)
-        self.activity = Activity(server.event_logger, self.poll_seconds)
+        places = Places.of(server.root_dir, self.model_roots)
+        self.activity = Activity(server.event_logger, self.poll_seconds, places)
 
     async def _start_jupyter_server_extension(self, _server: ServerApp) -> None:
         self.activity.start()

@@ -52,6 +52,7 @@ class Papers:
         return schemas.PaperPage(
             **self._row(paper),
             version=paper.version,
+            code=_code(paper),
             parameters=[_parameter(p) for p in paper.parameters],
             claims=[claim(c) for c in paper.claims],
             untested={scale: _untested(paper, scale) for scale in SCALES},
@@ -119,6 +120,16 @@ def _read_tallies(paper: Paper) -> list[schemas.ScaleResult]:
         )
         for shown in of_paper(paper)
     ]
+
+
+def _code(paper: Paper) -> str | None:
+    """Return the address of the authors' code, at the commit that was read."""
+    if paper.code is None:
+        return None
+    address = paper.code.repository
+    if not address.startswith("http"):
+        address = f"https://github.com/{address}"
+    return f"{address}/tree/{paper.code.commit}" if paper.code.commit else address
 
 
 def _parameter(parameter: catalog.Parameter) -> schemas.Parameter:

@@ -135,6 +135,7 @@ class PaperPage(PaperRow):
     """A paper as its page shows it."""
 
     version: int
+    code: str | None
     parameters: list[Parameter]
     claims: list[Claim]
     untested: dict[Scale, dict[str, str]]
