@@ -21,19 +21,21 @@ export const NO_FILTER: IPaperFilter = {
   ready: false
 };
 
-/** Return the papers that a filter lets through, in their order. */
+/** Return the papers that a filter lets through, those that can be run first. */
 export function filterPapers(
   papers: readonly IPaperRow[],
   filter: IPaperFilter
 ): IPaperRow[] {
   const words = filter.text.toLowerCase().split(/\s+/).filter(Boolean);
-  return papers.filter(
+  const found = papers.filter(
     paper =>
       words.every(word => searchable(paper).includes(word)) &&
       (!filter.tag || paper.tags.includes(filter.tag)) &&
       (!filter.ready || paper.status === 'ready') &&
       hasResult(paper, filter)
   );
+  const rank = (paper: IPaperRow) => Number(paper.status !== 'ready');
+  return found.sort((a, b) => rank(a) - rank(b));
 }
 
 /** All tags of the papers, sorted. */

@@ -50,15 +50,6 @@ export function RunPanel({
   return (
     <section className="st-RunPanel" aria-labelledby={`${id}-title`}>
       <h2 id={`${id}-title`}>Run</h2>
-      {runs.map(run => (
-        <RunProgress
-          key={run.id}
-          run={run}
-          isShown={isShown}
-          onStop={stop}
-          onLog={actions.openLog}
-        />
-      ))}
       <ParameterForm form={form} id={id} />
       <div className="st-Buttons">
         <Button
@@ -85,6 +76,15 @@ export function RunPanel({
           at the latest.
         </span>
       </div>
+      {runs.map(run => (
+        <RunProgress
+          key={run.id}
+          run={run}
+          isShown={isShown}
+          onStop={stop}
+          onLog={actions.openLog}
+        />
+      ))}
       {refused.length > 0 && (
         <p id={`${id}-refused`} className="st-Problem">
           Not accepted: {refused.join(', ')}.

@@ -7,6 +7,7 @@ import {
 } from '@jupyterlab/ui-components';
 import { CommandRegistry } from '@lumino/commands';
 import { Message } from '@lumino/messaging';
+import { AccordionPanel } from '@lumino/widgets';
 import React from 'react';
 
 import { stemmaIcon } from '../icons';
@@ -16,6 +17,9 @@ import { PapersSection } from './PapersSection';
 import { RunsSection } from './RunsSection';
 
 export const PANEL_ID = 'stemma-panel';
+
+/** How the sections share the height at first. */
+const SHARES = [3, 2, 2];
 
 /** The side bar: papers, runs, provenance. */
 export class StemmaPanel extends SidePanel {
@@ -45,6 +49,7 @@ export class StemmaPanel extends SidePanel {
       'Provenance',
       <ProvenancePanel model={model} openPath={openPath} />
     );
+    (this.content as AccordionPanel).setRelativeSizes(SHARES);
   }
 
   /** Focus the search field of the papers. */
