@@ -4,23 +4,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-from house import House
+from house import house  # noqa: F401  (a fixture)
 from mlflow_house import runs, template, tracker  # noqa: F401  (fixtures of the tracking tests)
 
 from stemma import catalog
 
 ROOT = Path(__file__).resolve().parents[1]
-
-
-@pytest.fixture
-def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
-    """An empty house; MLflow's store is the house's own."""
-    made = House(tmp_path)
-    monkeypatch.setenv("STEMMA_HOME", str(tmp_path))
-    monkeypatch.setenv("STEMMA_PAPERS", str(tmp_path / "papers"))
-    monkeypatch.setenv("STEMMA_RUNS", str(tmp_path / "runs"))
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    return made
 
 
 @pytest.fixture(autouse=True)

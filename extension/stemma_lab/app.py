@@ -15,7 +15,7 @@ class StemmaLab(ExtensionApp):
     """Tells the lab of papers and runs, and starts them; nothing runs in Jupyter's own process."""
 
     name = "stemma_lab"
-    handlers = routes.handlers  # type: ignore[assignment]  # noqa: RUF012
+    handlers = routes.handlers
 
     mlflow_url = Unicode(
         "",
