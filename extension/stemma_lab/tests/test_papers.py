@@ -120,10 +120,6 @@ async def test_bad_bodies(house: House, call) -> None:
         for path in ("stemma/papers/first/check", "stemma/papers/first/notebook", "stemma/runs"):
             named = path == "stemma/runs" and isinstance(body, dict)
             sent = {"slug": "first", **body} if named else body
-                body
-                if isinstance(body, str) or path != "stemma/runs"
-                else {"slug": "first", **body}
-            )
             status, answer = await call(path, sent)
             assert status == 400
             assert f"{field}: " in answer["message"]

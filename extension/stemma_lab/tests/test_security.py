@@ -108,7 +108,7 @@ async def test_unknown_paper_of_a_run(house: House, call) -> None:
     assert answer["message"].startswith("slug: ")
 
 
-@pytest.mark.parametrize("name", ["-1", "0", "x", "1e3", "99999999999999999999", "²", "\u0661"])
+@pytest.mark.parametrize("name", ["-1", "0", "x", "1e3", "99999999999999999999", "²"])
 async def test_bad_numbers(house: House, call, name) -> None:
     status, answer = await call("stemma/runs", params={"limit": name})
     assert status == 400
