@@ -4,29 +4,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-from house import House
-from mlflow_house import runs, template, tracker  # noqa: F401  (fixtures)
+from house import house  # noqa: F401  (a fixture)
+from mlflow_house import runs, template, tracker  # noqa: F401  (fixtures of the tracking tests)
 
 from stemma import catalog
 
 ROOT = Path(__file__).resolve().parents[1]
-
-
-@pytest.fixture
-def house(
-    tmp_path: Path,
-    template: Path,  # noqa: F811
-    monkeypatch: pytest.MonkeyPatch,
-) -> House:
-    """An empty house; MLflow's store is the house's own."""
-    made = House(tmp_path)
-    made.runs.mkdir()
-    shutil.copy(template, made.runs / "mlflow.db")
-    monkeypatch.setenv("STEMMA_HOME", str(tmp_path))
-    monkeypatch.setenv("STEMMA_PAPERS", str(tmp_path / "papers"))
-    monkeypatch.setenv("STEMMA_RUNS", str(tmp_path / "runs"))
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    return made
 
 
 @pytest.fixture(autouse=True)

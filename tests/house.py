@@ -1,10 +1,12 @@
 """A small house of papers for tests: papers and notebooks in a temporary folder."""
 
 import json
+import shutil
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
 import yaml
 
 
@@ -67,6 +69,19 @@ class House:
         """Return the stored state of the only run of a paper."""
         state: dict[str, object] = json.loads((self.out(slug) / "state.json").read_text())
         return state
+
+
+@pytest.fixture
+def house(tmp_path: Path, template: Path, monkeypatch: pytest.MonkeyPatch) -> House:
+    """An empty house; MLflow's store, whose schema is there, is the house's own."""
+    made = House(tmp_path)
+    made.runs.mkdir()
+    shutil.copy(template, made.runs / "mlflow.db")
+    monkeypatch.setenv("STEMMA_HOME", str(tmp_path))
+    monkeypatch.setenv("STEMMA_PAPERS", str(tmp_path / "papers"))
+    monkeypatch.setenv("STEMMA_RUNS", str(tmp_path / "runs"))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return made
 
 
 def minimal_paper(slug: str, number: int = 1) -> dict[str, object]:

@@ -194,7 +194,7 @@ export interface ILog {
 
 /** What a form wants to know before a run is started. */
 export interface ICheck {
-  /** What is wrong, by the parameter's name. */
+  /** What is wrong, by the parameter's name; `scale` and `slug` if these cannot be run here. */
   errors: Record<string, string>;
 }
 

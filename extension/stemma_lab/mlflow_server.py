@@ -68,13 +68,16 @@ class MlflowServer:
         self._own = None
 
 
-def _serve(port: int) -> subprocess.Popen[bytes]:
+def _command(port: int) -> list[str]:
     # `stemma ui` makes the store first if there is none, and becomes the server.
-    command = [*(sys.executable, "-m", "stemma.cli", "ui"), *("--host", _HOST, "--port", str(port))]
+    return [*(sys.executable, "-m", "stemma.cli", "ui"), *("--host", _HOST, "--port", str(port))]
+
+
+def _serve(port: int) -> subprocess.Popen[bytes]:
     _log().parent.mkdir(parents=True, exist_ok=True)
     with _log().open("wb") as log:
         return subprocess.Popen(
-            command,
+            _command(port),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
