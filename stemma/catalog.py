@@ -146,6 +146,10 @@ class Claim(_Model):
             raise ValueError(f"claim {self.id} is tested but has no `rule`")
         return self
 
+    def why_untested(self, scale: Scale) -> str:
+        """Return why the claim is not tested at a scale that is not among its ``scales``."""
+        return self.untested.get(scale, "smoke proves the machinery and draws no conclusion")
+
 
 class DataNeed(_Model):
     """Data that a notebook reads: the first of ``any_of`` (names of the registry) that can be had.
@@ -231,10 +235,7 @@ class Paper(_Model):
         known = {p.name: p for p in self.parameters}
         for name in overrides:
             if name not in known:
-                raise ParameterError(
-                    f"{self.slug} has no parameter `{name}`{_hint(name, known)}"
-                    f" (see `stemma show {self.slug}`)"
-                )
+                raise ParameterError(f"{self._lacks(name, known)} (see `stemma show {self.slug}`)")
         values: dict[str, Value] = {}
         for name, parameter in known.items():
             given = overrides.get(name, parameter.default_at(scale))
@@ -247,6 +248,22 @@ class Paper(_Model):
             except ValueError as error:
                 raise ParameterError(f"{self.slug}: parameter `{name}` {error}") from None
         return values
+
+    def problems(self, overrides: Mapping[str, object]) -> dict[str, str]:
+        """Return all that is wrong with values of parameters, by name; strings are not parsed."""
+        known = {p.name: p for p in self.parameters}
+        found = {}
+        for name, value in overrides.items():
+            try:
+                if name not in known:
+                    raise ValueError(self._lacks(name, known))
+                known[name].check(value)
+            except ValueError as error:
+                found[name] = str(error)
+        return found
+
+    def _lacks(self, name: str, known: Iterable[str]) -> str:
+        return f"{self.slug} has no parameter `{name}`{_hint(name, known)}"
 
     @property
     def rules_digest(self) -> str:
@@ -262,8 +279,8 @@ class Paper(_Model):
 
     def _judge(self, claim: Claim, scale: Scale, evidence: Evidence) -> ClaimResult:
         if claim.rule is None or scale not in claim.scales:
-            why = claim.untested.get(scale, "smoke proves the machinery and draws no conclusion")
-            return ClaimResult(claim=claim.id, verdict=Verdict.NOT_TESTED, reason=why)
+            reason = claim.why_untested(scale)
+            return ClaimResult(claim=claim.id, verdict=Verdict.NOT_TESTED, reason=reason)
         return judge(claim.id, claim.rule, evidence.get(claim.id, {}), claim.scales[scale])
 
 

@@ -33,6 +33,10 @@ class RunError(StemmaError):
     """A run cannot be started (folder not writable, already running, no device)."""
 
 
+class BusyError(RunError):
+    """The run is being executed already."""
+
+
 class ExecutorError(StemmaError):
     """An executor cannot be used: its package is missing, its cluster does not answer."""
 

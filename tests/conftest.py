@@ -13,7 +13,11 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture
-def house(tmp_path: Path, template: Path, monkeypatch: pytest.MonkeyPatch) -> House:
+def house(
+    tmp_path: Path,
+    template: Path,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> House:
     """An empty house; MLflow's store is the house's own."""
     made = House(tmp_path)
     made.runs.mkdir()

@@ -8,6 +8,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,10 +51,22 @@ def result_path(batch_id: str, run: BatchRun) -> Path:
     return folder(batch_id) / "results" / f"{run.name}.json"
 
 
+def every() -> list[Batch]:
+    """Return all batches, the latest last."""
+    found = [_stored(path, path.stat().st_mtime_ns) for path in root().glob("*/batch.json")]
+    return sorted(found, key=lambda batch: (batch.created, batch.id))
+
+
+@lru_cache(maxsize=4096)
+def _stored(path: Path, _changed: int) -> Batch:
+    """Read a batch once: the file is written once, and a long-lived reader asks for all often."""
+    found: Batch = Batch.read(path)
+    return found
+
+
 def ids() -> list[str]:
     """Return the ids of all batches, the latest last."""
-    found = [(Batch.read(p).created, p.parent.name) for p in root().glob("*/batch.json")]
-    return [name for _, name in sorted(found)]
+    return [batch.id for batch in every()]
 
 
 def load(batch_id: str | None = None) -> Batch:

@@ -18,6 +18,7 @@ from stemma.batch.scribe import FollowerProcess
 from stemma.errors import StemmaError
 
 _START_SECONDS = 30.0
+_LOCK_SECONDS = 1.0
 
 _log = logging.getLogger("stemma.batch")
 
@@ -54,7 +55,8 @@ def main() -> None:
     batch = batches.load(sys.argv[1])
     folder = batches.folder(batch.id)
     try:
-        with FileLock(folder / batches.RUNNER_LOCK, blocking=False):
+        # An onlooker holds the lock for a moment when it asks whether there is a runner.
+        with FileLock(folder / batches.RUNNER_LOCK, timeout=_LOCK_SECONDS):
             _serve(batch, folder)
     except Timeout:
         _log.warning("batch %s has a runner already", batch.id)

@@ -18,7 +18,7 @@ from stemma.batch.devices import check_device, device_class
 from stemma.batch.manifest import Request
 from stemma.batch.records import Result, RunState, Spec, State
 from stemma.catalog import Paper, Scale
-from stemma.errors import RunError
+from stemma.errors import BusyError, RunError
 
 _FINGERPRINTED = ("torch", "transformers", "numpy", "scipy", "papermill", "mlflow")
 
@@ -153,20 +153,20 @@ def check_writable(folder: Path) -> None:
 
 
 def check_free(folder: Path) -> None:
-    """Raise RunError if a worker executes the run of ``folder`` or a runner is about to."""
+    """Raise BusyError if a worker executes the run of ``folder`` or a runner is about to."""
     if not folder.exists():
         return
     try:
         with FileLock(folder / ".lock", blocking=False):
             pass
     except Timeout:
-        raise RunError(
+        raise BusyError(
             f"{folder} is being run by another process: wait for it or stop it"
         ) from None
     state, spec = RunState.find(folder / "state.json"), Spec.find(folder / "spec.json")
     if state is None or spec is None or state.state.final or not is_alive(spec.batch):
         return
-    raise RunError(
+    raise BusyError(
         f"{folder} is {state.state.value} in batch {spec.batch}:"
         f" `stemma attach {spec.batch}` waits for it, `stemma cancel {spec.batch}` stops it"
     )

@@ -52,6 +52,7 @@ class _Progress:
 
     events: Path
     headings: list[str]
+    code_cells: int
     deadline: float
     begun: dict[int, float] = field(default_factory=dict)
     done: list[CellTiming] = field(default_factory=list)
@@ -68,7 +69,12 @@ class _Progress:
         files.append_event(
             self.events,
             "cell_start",
-            {"cell": cell_index, "of": len(self.headings), "heading": self.headings[cell_index]},
+            {
+                "cell": cell_index,
+                "code_cell": len(self.begun),
+                "code_cells": self.code_cells,
+                "heading": self.headings[cell_index],
+            },
         )
 
     def executed(self, cell: Any, cell_index: int, execute_reply: dict[str, Any]) -> None:
@@ -132,7 +138,10 @@ def _execute(spec: Spec, folder: Path) -> None:
     clock = time.monotonic()
     os.environ[RUN_DIR] = str(folder)
     notebook = json.loads(Path(spec.notebook).read_text(encoding="utf-8"))
-    progress = _Progress(folder / "events.jsonl", headings(notebook["cells"]), clock + spec.timeout)
+    cells = notebook["cells"]
+    progress = _Progress(
+        folder / "events.jsonl", headings(cells), code_cells(cells), clock + spec.timeout
+    )
     ending = _changed(spec)
     if ending is None:
         with SystemSampler(folder / "events.jsonl", _SAMPLE_SECONDS, os.getpid()):
@@ -229,6 +238,11 @@ def headings(cells: list[dict[str, Any]]) -> list[str]:
         if "parameters" in cell.get("metadata", {}).get("tags", []):
             found.append(heading)
     return found
+
+
+def code_cells(cells: list[dict[str, Any]]) -> int:
+    """Return how many code cells papermill will execute: those of the notebook and its own."""
+    return 1 + len([cell for cell in cells if cell["cell_type"] == "code"])
 
 
 def _result(

@@ -64,7 +64,7 @@ def _verdict(cells: Sequence[CellResult], needed: int, setting: Setting) -> Verd
     held = sum(c.outcome is Outcome.HOLDS for c in cells)
     against = sum(c.outcome is Outcome.CONTRADICTED for c in cells)
     if held >= needed:
-        return Verdict.REPRODUCED if setting == "full" else Verdict.TREND_HOLDS
+        return Outcome.HOLDS.verdict(setting)
     # Too few cells were measured where `needed` exceeds their number: that speaks for nothing.
     if needed <= len(cells) < needed + against:
         return Verdict.CONTRADICTED

@@ -31,6 +31,12 @@ class Outcome(StrEnum):
     CONTRADICTED = "contradicted"
     INCONCLUSIVE = "inconclusive"
 
+    def verdict(self, setting: Setting) -> Verdict:
+        """Return the outcome in the words of a verdict; ``setting`` says which one holding is."""
+        if self is Outcome.HOLDS:
+            return Verdict.REPRODUCED if setting == "full" else Verdict.TREND_HOLDS
+        return Verdict(self.value)
+
 
 class CellResult(BaseModel):
     """One cell of a claim, judged.

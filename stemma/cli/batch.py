@@ -53,31 +53,14 @@ def run(ctx: click.Context, /, force: bool, detach: bool, **choices: Any) -> Non
 
     The batch survives the terminal. Ctrl-C cancels it; closing the terminal does not.
     """
-    from stemma import tracking
-    from stemma.batch import daemon, manifest
-    from stemma.batch.executors.registry import check_settings
-    from stemma.batch.opening import new_id, open_batch
-    from stemma.batch.plan import plan
+    from stemma.batch import control
 
     wanted = _manifest(ctx, **choices)
-    batch_id = new_id()
-    planned = plan(manifest.expand(wanted), batch=batch_id, force=force, jobs=wanted.jobs)
-    if any(p.hit is None for p in planned):
-        tracking.check_reachable(tracking.tracking_uri())
-        check_settings(wanted.executor)
-    batch = open_batch(
-        batch_id,
-        planned,
-        name=wanted.name,
-        jobs=wanted.jobs,
-        retries=wanted.retries,
-        executor=wanted.executor,
-    )
     if detach:
-        daemon.start(batch.id)
+        batch = control.launch(wanted, force=force)
         click.echo(f"batch {batch.id} runs: `stemma status`, `stemma attach`, `stemma cancel`")
         return
-    _attach(batch)
+    _attach(control.prepare(wanted, force=force))
 
 
 def _manifest(
@@ -256,16 +239,14 @@ def logs(label: str, batch_id: str | None, follow: bool) -> None:
 @_runs
 def cancel(batch_id: str | None, names: Sequence[str]) -> None:
     """Stop a batch (the latest), or some of its runs."""
-    from stemma.batch import batches, requests
+    from stemma.batch import batches, control
 
     batch = batches.load(batch_id)
     chosen = batches.choose(batch, names)
-    if not batches.is_alive(batch.id):
+    if control.cancel(batch, chosen):
+        click.echo(f"asked the runner of {batch.id} to stop {len(chosen)} runs")
+    else:
         click.echo(f"batch {batch.id} has no runner: nothing of it runs")
-        return
-    wanted = [run.name for run in chosen]
-    requests.ask(batches.folder(batch.id), requests.Request(action="cancel", runs=wanted))
-    click.echo(f"asked the runner of {batch.id} to stop {len(wanted)} runs")
 
 
 @click.command()
@@ -274,16 +255,14 @@ def cancel(batch_id: str | None, names: Sequence[str]) -> None:
 @click.option("--detach", is_flag=True, help="Return at once.")
 def retry(batch_id: str | None, names: Sequence[str], detach: bool) -> None:
     """Run what did not succeed in a batch (the latest) once more, as it was planned then."""
-    from stemma.batch import batches, daemon, requests
+    from stemma.batch import batches, control
 
     batch = batches.load(batch_id)
-    chosen = batches.choose(batch, names)
-    wanted = [run.name for run in chosen]
-    requests.ask(batches.folder(batch.id), requests.Request(action="retry", runs=wanted))
-    if not detach:
+    control.retry(batch, batches.choose(batch, names))
+    if detach:
+        control.revive(batch)
+    else:
         _attach(batch)
-    elif not batches.is_alive(batch.id):
-        daemon.start(batch.id)
 
 
 @click.command()

@@ -5,7 +5,7 @@ from pathlib import Path
 from stemma import catalog, files, paths
 from stemma.batch.plan import latest_result
 from stemma.batch.records import Result
-from stemma.catalog import Scale
+from stemma.catalog import Paper, Scale
 from stemma.claims import Verdict
 from stemma.errors import RunError
 
@@ -35,6 +35,12 @@ def promote(slug: str, scale: Scale) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     files.write_json(path, result.model_dump(mode="json"))
     return path
+
+
+def find(paper: Paper, scale: Scale) -> Result | None:
+    """Return the committed reference result of a paper at a scale, judged by the present rules."""
+    stored = Result.find(folder() / f"{paper.slug}.{scale}.json")
+    return stored.judged_by(paper) if stored else None
 
 
 def references() -> list[Result]:

@@ -21,6 +21,7 @@ from rich.text import Text
 
 from stemma import catalog
 from stemma.batch.batches import RunView
+from stemma.batch.progress import Progress as NotebookProgress
 from stemma.batch.records import Batch, BatchRun, RunState, State
 from stemma.batch.watch import Finished
 from stemma.catalog import SCALES, Paper, Parameter
@@ -56,8 +57,7 @@ class BatchDisplay:
             disable=not console.is_terminal,
         )
         self._tasks: dict[str, TaskID] = {}
-        self._cells: dict[str, int] = {}
-        self._headings: dict[str, str] = {}
+        self._reached: dict[str, NotebookProgress] = {}
         self._over: list[BatchRun] = []
         self._began = time.monotonic()
 
@@ -113,21 +113,16 @@ class BatchDisplay:
         task = self._tasks.get(name)
         if task is None:
             return
-        if event["kind"] == "cell_start":
-            self._cells[name] = event["cell"]
-            self._progress.update(
-                task, total=event["of"], completed=event["cell"], description=event["heading"]
-            )
-            if self._headings.get(name) != event["heading"]:
-                self._headings[name] = event["heading"]
-                self._line(f"{run.label}: {event['heading']}")
-        elif event["kind"] == "progress" and event["total"]:
-            share = event["done"] / event["total"]
-            self._progress.update(
-                task,
-                completed=self._cells.get(name, 0) + share,
-                description=f"{event['label']} {event['done']}/{event['total']}",
-            )
+        before = self._reached.get(name, NotebookProgress())
+        now = self._reached[name] = before.after(event)
+        if now is before:
+            return
+        counted = f"{now.label} {now.done}/{now.total}" if now.total else now.heading
+        self._progress.update(
+            task, total=now.cells or None, completed=now.completed, description=counted
+        )
+        if now.heading != before.heading:
+            self._line(f"{run.label}: {now.heading}")
 
     def warn(self, message: str) -> None:
         """Print a warning above the bars."""

@@ -1,11 +1,18 @@
 """What the process that forks workers imports once, so that no worker has to.
 
-Importing papermill and SciPy takes as long as starting a kernel.
+Importing papermill and SciPy takes as long as starting a kernel; jupyter_client imports IPython for
+the place of a folder, and nbformat compiles its schemas before the first notebook is read.
 """
 
+import IPython
+import nbformat
 import scipy.stats
 
 import stemma.batch.worker
 import stemma.claims.engine
 
-__all__ = ["scipy", "stemma"]
+nbformat.validate(
+    nbformat.from_dict({"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": []})
+)  # type: ignore[no-untyped-call]
+
+__all__ = ["IPython", "scipy", "stemma"]

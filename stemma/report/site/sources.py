@@ -69,6 +69,12 @@ def latest() -> Collection:
     return Collection(papers, shown, warnings=warnings)
 
 
+def of_paper(paper: Paper) -> list[Shown]:
+    """Return, for each scale, the latest local result of a paper, else the committed one."""
+    found = [_latest(paper, scale, reference.find(paper, scale), []) for scale in SCALES]
+    return [shown for shown in found if shown]
+
+
 def _latest(
     paper: Paper, scale: Scale, committed: Result | None, warnings: list[str]
 ) -> Shown | None:
@@ -80,9 +86,9 @@ def _latest(
         )
         local = None
     if local is not None:
-        return Shown(local, "run here", _folder(local), paper.slug)
+        return Shown(local, "run here", folder_of(local), paper.slug)
     if committed is not None:
-        return Shown(committed, "committed reference", _folder(committed), paper.slug)
+        return Shown(committed, "committed reference", folder_of(committed), paper.slug)
     return None
 
 
@@ -102,10 +108,10 @@ def of_batch(batch: Batch) -> Collection:
 
 def _of_batch(batch: Batch) -> Iterator[Shown]:
     for run, result in batches.results(batch):
-        yield Shown(result, "batch", _folder(result), run.label)
+        yield Shown(result, "batch", folder_of(result), run.label)
 
 
-def _folder(result: Result) -> Path | None:
+def folder_of(result: Result) -> Path | None:
     """Return the folder of a result, unless another execution has taken its place."""
     folder = out_folder(result.slug, result.key)
     try:

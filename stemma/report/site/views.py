@@ -171,20 +171,24 @@ def shown_views(paper: Paper, shown: Sequence[Shown], mlflow: str) -> list[Shown
 
 def _shown_view(paper: Paper, shown: Shown, mlflow: str) -> ShownView:
     result = shown.result
-    claims = result.claims if result.scale != "smoke" else []
     words = shown.label.removeprefix(result.slug).strip()
     return ShownView(
         shown=shown,
         heading=words if result.scale in words.split() else f"{result.scale} {words}".strip(),
         source=source(shown),
         message="" if succeeded(shown) else f"{outcome(result)}: {result.message}",
-        claims=[_claim_view(paper.claim(c.claim), c, result.evidence) for c in claims],
+        claims=claim_views(paper, result) if result.scale != "smoke" else [],
         tallies=tallies(result),
         parameters=_parameters(paper, result),
         timings=_timings(result),
         command=command(paper, result.scale, result.parameters),
         mlflow=(shown.folder and batches.mlflow_link(shown.folder, mlflow)) or "",
     )
+
+
+def claim_views(paper: Paper, result: Result) -> list[ClaimView]:
+    """Return the claims of a result, measured and drawn."""
+    return [_claim_view(paper.claim(c.claim), c, result.evidence) for c in result.claims]
 
 
 def _claim_view(claim: Claim, judged: ClaimResult, evidence: Evidence) -> ClaimView:
