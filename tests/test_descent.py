@@ -220,6 +220,7 @@ def test_the_follower_tells_each_change_once(house: House, tiny: Path, hanging: 
     with curve.open("a") as file:
         file.write('{"examples": 8, "p_value": 0.5}\n{"examples": 16')
     (news,) = follower.changed()
+    assert descent.latest(1) == [news]  # the list knows the curves of those that run
     assert [point.examples for point in news.curve] == [8]
     descent.cancel(test_id)
     assert [test.state for test in follower.changed()] == [State.CANCELLED]

@@ -224,6 +224,8 @@ export interface IProvenanceRequest {
   suspect: string;
   reference: string | null;
   tokenizer: string | null;
+  /** Name by which an end point knows its model. */
+  model_name: string | null;
   /** The most examples to ask; null for all. */
   budget: number | null;
   /** Query: stop at this anytime-valid p-value; null to ask the whole budget. */
@@ -244,10 +246,16 @@ export interface IProvenanceTest {
   message: string;
   started: number;
   ended: number | null;
+  /**
+   * The p-value so far; in the list of tests empty for those that are over. Without `stop` only the
+   * last point is a result.
+   */
   curve: IEvidencePoint[];
   p_value: number | null;
   /** What the test found, in plain words. */
   verdict: string | null;
+  /** What no such test proves; stands beside every verdict. */
+  caveats: string[];
   /** Path of the saved evidence for the file browser; null if there is none. */
   evidence: string | null;
 }
@@ -276,6 +284,8 @@ export interface IStemmaApi {
   test(id: string): Promise<IProvenanceTest>;
   startTest(request: IProvenanceRequest): Promise<IProvenanceTest>;
   cancelTest(id: string): Promise<void>;
+  /** Paths of the transcripts that may be chosen. */
+  transcripts(): Promise<string[]>;
 }
 
 /** The calls over Jupyter's own connection: token and XSRF header are added there. */
@@ -345,6 +355,11 @@ export class StemmaApi implements IStemmaApi {
 
   cancelTest(id: string): Promise<void> {
     return this.post(`provenance/${encodeURIComponent(id)}/cancel`);
+  }
+
+  async transcripts(): Promise<string[]> {
+    const end = 'provenance/transcripts';
+    return (await this.get<{ transcripts: string[] }>(end)).transcripts;
   }
 
   private async get<T>(endPoint: string): Promise<T> {

@@ -18,17 +18,18 @@ _POINTS = 200
 def find(test_id: str) -> DescentTest | None:
     """Return a test with its curve; None if there is none of this id."""
     folder = house.folder(test_id)
-    return None if folder is None else _with_curve(folder)
+    test = None if folder is None else look(folder)
+    return None if folder is None or test is None else _with_curve(test, folder)
 
 
 def latest(limit: int) -> list[DescentTest]:
-    """Return the newest tests, newest first, without their curves."""
+    """Return the newest tests, newest first; those that are over without their curves."""
     found: list[DescentTest] = []
     for name in house.ids():
         folder = house.folder(name)
         test = None if folder is None else look(folder)
-        if test is not None:
-            found.append(test)
+        if folder is not None and test is not None:
+            found.append(test if test.state.final else _with_curve(test, folder))
         if len(found) == limit:
             break
     return found
@@ -96,10 +97,7 @@ def _ended(test: DescentTest, outcome: Outcome, evidence: Path) -> DescentTest:
     return test.model_copy(update={**found, "evidence": kept and str(kept)})
 
 
-def _with_curve(folder: Path) -> DescentTest | None:
-    test = look(folder)
-    if test is None:
-        return None
+def _with_curve(test: DescentTest, folder: Path) -> DescentTest:
     return test.model_copy(update={"curve": _thinned(list(_points(folder)))})
 
 

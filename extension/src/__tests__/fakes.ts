@@ -78,6 +78,7 @@ export function provenanceTest(
       suspect: 'runs/suspect',
       reference: null,
       tokenizer: null,
+      model_name: null,
       budget: null,
       stop: null,
       seed: 0
@@ -89,6 +90,7 @@ export function provenanceTest(
     curve: [] as IEvidencePoint[],
     p_value: null,
     verdict: null,
+    caveats: [],
     evidence: null,
     ...changes
   };
@@ -142,6 +144,7 @@ export class FakeApi implements IStemmaApi {
     provenanceTest({ request, id: 'started' })
   );
   cancelTest = this.answer('cancelTest', (_: string): void => undefined);
+  transcripts = this.answer('transcripts', () => ['runs/transcript']);
 
   /** The next call of this name fails with this message. */
   fail(name: string, message: string): void {

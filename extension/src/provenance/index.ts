@@ -1,0 +1,1 @@
+export { IProvenancePanelProps, ProvenancePanel } from './ProvenancePanel';
