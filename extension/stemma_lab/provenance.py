@@ -7,20 +7,16 @@ the same.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from functools import wraps
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec
+from typing import Any
 
 from jupyter_server.auth.decorator import authorized
-from jupyter_server.base.handlers import APIHandler
-from jupyter_server.extension.handler import ExtensionHandlerMixin
-from pydantic import ValidationError
 from tornado.web import authenticated
 
 from stemma import descent, paths
-from stemma.errors import RunError
-from stemma_lab.places import BadPlace, Places
+from stemma_lab.base import Handler, answered, unknown
+from stemma_lab.places import Places
 
 MODEL_ROOTS = "stemma_model_roots"
 """Name of the setting of Jupyter's web application that holds ``StemmaLab.model_roots``."""
@@ -29,18 +25,11 @@ _MOST_TESTS = 50
 _LOOK_SECONDS = 0.3
 
 _log = logging.getLogger(__name__)
-_Arguments = ParamSpec("_Arguments")
 _Answer = dict[str, Any]
 
 
-class _NotFoundError(Exception):
-    """There is no such test."""
-
-
-class _Handler(ExtensionHandlerMixin, APIHandler):
-    """What the handlers share; each verb is authenticated, authorized and ``_answered``."""
-
-    auth_resource = "stemma"
+class _Handler(Handler):
+    """A handler that knows where requests may lead."""
 
     @property
     def places(self) -> Places:
@@ -52,38 +41,12 @@ class _Handler(ExtensionHandlerMixin, APIHandler):
         """Return a test as the lab sees it.
 
         Raises:
-            _NotFoundError: there is none.
+            Refused: there is none.
         """
         test = await asyncio.to_thread(descent.find, test_id)
         if test is None:
-            raise _NotFoundError(f"no test `{test_id}`")
+            raise unknown("test", test_id)
         return view(test, self.places)
-
-
-_Verb = Callable[Concatenate[Any, _Arguments], Awaitable[_Answer]]
-
-
-def _answered(verb: _Verb[_Arguments]) -> Callable[Concatenate[Any, _Arguments], Awaitable[None]]:
-    """Write what a verb returns as JSON, and what it raises as a message that says what to do."""
-
-    @wraps(verb)
-    async def answering(
-        self: _Handler, *arguments: _Arguments.args, **named: _Arguments.kwargs
-    ) -> None:
-        try:
-            answer = await verb(self, *arguments, **named)
-        except _NotFoundError as error:
-            self.set_status(404)
-            answer = {"message": str(error)}
-        except (BadPlace, RunError, OSError) as error:
-            self.set_status(400)
-            answer = {"message": str(error)}
-        except ValidationError as error:
-            self.set_status(400)
-            answer = {"message": _in_words(error)}
-        await self.finish(answer)
-
-    return answering
 
 
 class TestsHandler(_Handler):
@@ -91,7 +54,7 @@ class TestsHandler(_Handler):
 
     @authenticated
     @authorized
-    @_answered
+    @answered
     async def get(self) -> _Answer:
         """Return the newest tests, without their curves."""
         places = self.places
@@ -100,11 +63,10 @@ class TestsHandler(_Handler):
 
     @authenticated
     @authorized
-    @_answered
+    @answered
     async def post(self) -> _Answer:
         """Start a test."""
-        given = descent.Request.model_validate_json(self.request.body)
-        request = resolved(given, self.places)
+        request = resolved(self.read(descent.Request), self.places)
         return await self.find(await asyncio.to_thread(descent.start, request))
 
 
@@ -113,7 +75,7 @@ class TestHandler(_Handler):
 
     @authenticated
     @authorized
-    @_answered
+    @answered
     async def get(self, test_id: str) -> _Answer:
         """Return a test with its curve."""
         return await self.find(test_id)
@@ -124,7 +86,7 @@ class CancelTestHandler(_Handler):
 
     @authenticated
     @authorized
-    @_answered
+    @answered
     async def post(self, test_id: str) -> _Answer:
         """End the processes of a test, and answer when they are gone."""
         await self.find(test_id)
@@ -137,7 +99,7 @@ class TranscriptsHandler(_Handler):
 
     @authenticated
     @authorized
-    @_answered
+    @answered
     async def get(self) -> _Answer:
         """Return the transcripts below the runs that the file browser can show."""
         places = self.places
@@ -186,11 +148,6 @@ async def follow(emit: Callable[[_Answer], None], places: Places) -> None:
         except OSError:
             _log.exception("the tests of descent could not be read")
         await asyncio.sleep(_LOOK_SECONDS)
-
-
-def _in_words(error: ValidationError) -> str:
-    found = error.errors(include_url=False, include_context=False)
-    return "; ".join(f"{'.'.join(map(str, e['loc'])) or 'request'}: {e['msg']}" for e in found)
 
 
 _TEST = r"stemma/provenance/([^/]+)"

@@ -5,6 +5,7 @@ import sys
 import time
 
 from house import House
+
 from stemma_lab import mlflow_server
 from stemma_lab.mlflow_server import MlflowServer
 

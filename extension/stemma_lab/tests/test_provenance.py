@@ -1,4 +1,4 @@
-"""The end points of tests of descent: who may ask, what may be named, what is answered."""
+"""The end points of tests of descent: what may be named, what is answered."""
 
 import asyncio
 import json
@@ -6,38 +6,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jupyter_server.utils import url_path_join
+from house import House
 from tornado.httpclient import HTTPClientError
 
 from stemma import descent
 from stemma_lab import provenance
 from stemma_lab.places import BadPlace, Places
 
-pytest_plugins = ["pytest_jupyter.jupyter_server"]
-
 
 @pytest.fixture
-def home(jp_root_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(house: House) -> Path:
     """The folder that the file browser shows is the checkout."""
-    for name in ("runs/provenance", "notebooks", "secret"):
-        (jp_root_dir / name).mkdir(parents=True)
-    monkeypatch.setenv("STEMMA_HOME", str(jp_root_dir))
-    monkeypatch.setenv("STEMMA_RUNS", str(jp_root_dir / "runs"))
-    return jp_root_dir
+    for name in ("runs/provenance", "secret"):
+        (house.root / name).mkdir(parents=True)
+    return house.root
 
 
 @pytest.fixture
-def served(jp_serverapp: Any, home: Path) -> Any:
-    """The server with our end points; the application itself is tested elsewhere."""
-    base = jp_serverapp.base_url
-    jp_serverapp.web_app.settings["stemma_lab"] = jp_serverapp
-    jp_serverapp.web_app.add_handlers(
-        ".*$",
-        [
-            (url_path_join(base, pattern), handler, {"name": "stemma_lab"})
-            for pattern, handler in provenance.handlers
-        ],
-    )
+def served(home: Path, jp_serverapp: Any) -> Any:
     return jp_serverapp
 
 
@@ -61,45 +47,6 @@ async def refused(call: Any) -> tuple[int, str]:
     response = error.value.response
     assert response is not None
     return error.value.code, json.loads(response.body)["message"]
-
-
-VERBS = [
-    ("GET", "stemma/provenance"),
-    ("POST", "stemma/provenance"),
-    ("GET", "stemma/provenance/transcripts"),
-    ("GET", "stemma/provenance/20260101T000000-abcdef"),
-    ("POST", "stemma/provenance/20260101T000000-abcdef/cancel"),
-]
-
-
-@pytest.mark.parametrize(("method", "end"), VERBS)
-async def test_nobody_without_a_token_is_answered(
-    served: Any, jp_fetch: Any, method: str, end: str
-) -> None:
-    for token in ("", "token of-somebody-else"):
-        call = jp_fetch(
-            *end.split("/"),
-            method=method,
-            headers={"Authorization": token},
-            allow_nonstandard_methods=True,
-        )
-        assert (await refused(call))[0] == 403
-
-
-@pytest.mark.parametrize(("method", "end"), VERBS)
-async def test_who_is_not_authorized_is_refused(
-    served: Any, jp_fetch: Any, method: str, end: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked = []
-
-    def no(_self: object, _handler: object, _user: object, action: str, resource: str) -> bool:
-        asked.append((action, resource))
-        return False
-
-    monkeypatch.setattr(type(served.authorizer), "is_authorized", no)
-    call = jp_fetch(*end.split("/"), method=method, allow_nonstandard_methods=True)
-    assert (await refused(call))[0] == 403
-    assert asked == [("read" if method == "GET" else "write", "stemma")]
 
 
 @pytest.mark.parametrize(
@@ -183,9 +130,11 @@ async def test_transcripts_are_offered_by_the_paths_of_the_file_browser(
     assert json.loads(answer.body) == {"transcripts": ["runs/mine"]}
 
 
-def test_links_are_judged_by_where_they_lead(home: Path, tmp_path: Path) -> None:
-    models = tmp_path / "models"
-    (models / "alice").mkdir(parents=True)
+def test_links_are_judged_by_where_they_lead(
+    home: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    models = tmp_path_factory.mktemp("models")
+    (models / "alice").mkdir()
     (home / "runs" / "out").symlink_to(home / "secret")
     (home / "models").symlink_to(models)
     (home / "runs" / "circle").symlink_to(home / "runs" / "circle")

@@ -10,15 +10,15 @@ import pytest
 from house import House
 from jsonschema import ValidationError
 from report_house import STARTED, Finished, write_batch
-from stemma_lab import runs as runs_module
-from stemma_lab.activity import Follower, emit, register
-from stemma_lab.runs import tail
-from stemma_lab.schemas import EVENT_SCHEMA
 
 from stemma import files
 from stemma.batch import batches
 from stemma.batch.progress import Progress
 from stemma.batch.records import RunState, State
+from stemma_lab import runs as runs_module
+from stemma_lab.activity import Follower, register
+from stemma_lab.runs import tail
+from stemma_lab.schemas import EVENT_SCHEMA
 
 GOOD = "run.measure('C1', ours=[2, 3, 4, 3, 2], baseline=[0, 1, 0, 1, 0])\nrun.verdicts()"
 WAIT = """
@@ -274,7 +274,7 @@ async def test_events_fit_their_schema(house: House, jp_serverapp) -> None:
     write_batch("new", [Finished("first")])
     follower._searched = -10.0
     for activity in follower.look():
-        emit(logger, activity)
+        logger.emit(schema_id=EVENT_SCHEMA, data=activity.model_dump(mode="json"))
     with pytest.raises(ValidationError, match="kind"):
         logger.emit(schema_id=EVENT_SCHEMA, data={"run": {}})
     await asyncio.sleep(0)

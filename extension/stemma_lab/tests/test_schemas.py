@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from pydantic import BaseModel
+
 from stemma_lab import routes, schemas
 
 API = (Path(__file__).resolve().parents[2] / "src" / "api.ts").read_text(encoding="utf-8")

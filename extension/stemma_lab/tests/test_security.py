@@ -9,6 +9,7 @@ import pytest
 from house import House
 from jupyter_server.auth import Authorizer
 from report_house import Finished, write_batch
+
 from stemma_lab.app import StemmaLab
 
 VERBS = ("get", "post", "put", "patch", "delete", "head")

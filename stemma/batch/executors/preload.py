@@ -11,8 +11,7 @@ import scipy.stats
 import stemma.batch.worker
 import stemma.claims.engine
 
-nbformat.validate(
-    nbformat.from_dict({"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": []})
-)  # type: ignore[no-untyped-call]
+_EMPTY: dict[str, object] = {"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": []}
+nbformat.validate(_EMPTY)
 
 __all__ = ["IPython", "scipy", "stemma"]
