@@ -7,20 +7,18 @@ the same.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from functools import wraps
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec
+from typing import Any
 
 from jupyter_server.auth.decorator import authorized
-from jupyter_server.base.handlers import APIHandler
-from jupyter_server.extension.handler import ExtensionHandlerMixin
-from pydantic import ValidationError
+from pydantic import BaseModel, RootModel
 from tornado.web import authenticated
 
 from stemma import descent, paths
-from stemma.errors import RunError
-from stemma_lab.places import BadPlace, Places
+from stemma_lab import schemas
+from stemma_lab.base import Handler, answered, unknown
+from stemma_lab.places import Places
 
 MODEL_ROOTS = "stemma_model_roots"
 """Name of the setting of Jupyter's web application that holds ``StemmaLab.model_roots``."""
@@ -29,18 +27,26 @@ _MOST_TESTS = 50
 _LOOK_SECONDS = 0.3
 
 _log = logging.getLogger(__name__)
-_Arguments = ParamSpec("_Arguments")
-_Answer = dict[str, Any]
 
 
-class _NotFoundError(Exception):
-    """There is no such test."""
+class Tests(BaseModel):
+    """Several tests, as the lab sees them."""
+
+    tests: list[dict[str, Any]]
 
 
-class _Handler(ExtensionHandlerMixin, APIHandler):
-    """What the handlers share; each verb is authenticated, authorized and ``_answered``."""
+class OneTest(RootModel[dict[str, Any]]):
+    """A test as the lab sees it."""
 
-    auth_resource = "stemma"
+
+class Transcripts(BaseModel):
+    """Paths of transcripts, as the file browser shows them."""
+
+    transcripts: list[str]
+
+
+class _Handler(Handler):
+    """What the handlers share."""
 
     @property
     def places(self) -> Places:
@@ -48,42 +54,16 @@ class _Handler(ExtensionHandlerMixin, APIHandler):
         roots: list[str] = self.settings.get(MODEL_ROOTS, [])
         return Places.of(self.serverapp.root_dir, roots)
 
-    async def find(self, test_id: str) -> _Answer:
+    async def find(self, test_id: str) -> OneTest:
         """Return a test as the lab sees it.
 
         Raises:
-            _NotFoundError: there is none.
+            Refused: there is none.
         """
         test = await asyncio.to_thread(descent.find, test_id)
         if test is None:
-            raise _NotFoundError(f"no test `{test_id}`")
-        return view(test, self.places)
-
-
-_Verb = Callable[Concatenate[Any, _Arguments], Awaitable[_Answer]]
-
-
-def _answered(verb: _Verb[_Arguments]) -> Callable[Concatenate[Any, _Arguments], Awaitable[None]]:
-    """Write what a verb returns as JSON, and what it raises as a message that says what to do."""
-
-    @wraps(verb)
-    async def answering(
-        self: _Handler, *arguments: _Arguments.args, **named: _Arguments.kwargs
-    ) -> None:
-        try:
-            answer = await verb(self, *arguments, **named)
-        except _NotFoundError as error:
-            self.set_status(404)
-            answer = {"message": str(error)}
-        except (BadPlace, RunError, OSError) as error:
-            self.set_status(400)
-            answer = {"message": str(error)}
-        except ValidationError as error:
-            self.set_status(400)
-            answer = {"message": _in_words(error)}
-        await self.finish(answer)
-
-    return answering
+            raise unknown("test", test_id)
+        return OneTest(view(test, self.places))
 
 
 class TestsHandler(_Handler):
@@ -91,19 +71,19 @@ class TestsHandler(_Handler):
 
     @authenticated
     @authorized
-    @_answered
-    async def get(self) -> _Answer:
-        """Return the newest tests, without their curves."""
+    @answered
+    async def get(self) -> Tests:
+        """Return the newest tests, those that are over without their curves."""
         places = self.places
         tests = await asyncio.to_thread(descent.latest, _MOST_TESTS)
-        return {"tests": [view(test, places) for test in tests]}
+        return Tests(tests=[view(test, places) for test in tests])
 
     @authenticated
     @authorized
-    @_answered
-    async def post(self) -> _Answer:
+    @answered
+    async def post(self) -> OneTest:
         """Start a test."""
-        given = descent.Request.model_validate_json(self.request.body)
+        given = self.read(descent.Request)
         request = resolved(given, self.places)
         return await self.find(await asyncio.to_thread(descent.start, request))
 
@@ -113,8 +93,8 @@ class TestHandler(_Handler):
 
     @authenticated
     @authorized
-    @_answered
-    async def get(self, test_id: str) -> _Answer:
+    @answered
+    async def get(self, test_id: str) -> OneTest:
         """Return a test with its curve."""
         return await self.find(test_id)
 
@@ -124,12 +104,12 @@ class CancelTestHandler(_Handler):
 
     @authenticated
     @authorized
-    @_answered
-    async def post(self, test_id: str) -> _Answer:
+    @answered
+    async def post(self, test_id: str) -> schemas.Done:
         """End the processes of a test, and answer when they are gone."""
         await self.find(test_id)
         await asyncio.to_thread(descent.cancel, test_id)
-        return {}
+        return schemas.Done()
 
 
 class TranscriptsHandler(_Handler):
@@ -137,13 +117,13 @@ class TranscriptsHandler(_Handler):
 
     @authenticated
     @authorized
-    @_answered
-    async def get(self) -> _Answer:
+    @answered
+    async def get(self) -> Transcripts:
         """Return the transcripts below the runs that the file browser can show."""
         places = self.places
         found = await asyncio.to_thread(descent.transcripts, paths.runs())
         shown = (places.shown(path) for path in found)
-        return {"transcripts": sorted(path for path in shown if path is not None)}
+        return Transcripts(transcripts=sorted(path for path in shown if path is not None))
 
 
 def resolved(request: descent.Request, places: Places) -> descent.Request:
@@ -160,9 +140,9 @@ def resolved(request: descent.Request, places: Places) -> descent.Request:
     return request.model_copy(update={"transcript": transcript, "suspect": suspect, **models})
 
 
-def view(test: descent.DescentTest, places: Places) -> _Answer:
+def view(test: descent.DescentTest, places: Places) -> dict[str, Any]:
     """Return a test as the lab sees it, with paths as the file browser shows them."""
-    answer: _Answer = test.model_dump(mode="json")
+    answer: dict[str, Any] = test.model_dump(mode="json")
     answer["evidence"] = test.evidence and places.shown(Path(test.evidence))
     request = answer["request"]
     del request["version"]
@@ -173,7 +153,7 @@ def view(test: descent.DescentTest, places: Places) -> _Answer:
     return answer
 
 
-async def follow(emit: Callable[[_Answer], None], places: Places) -> None:
+async def follow(emit: Callable[[dict[str, Any]], None], places: Places) -> None:
     """Call ``emit`` with ``{kind, test}`` for every change of a test, for ever.
 
     A test is emitted at most once in 0.3 seconds; those that were over before are old news.
@@ -186,11 +166,6 @@ async def follow(emit: Callable[[_Answer], None], places: Places) -> None:
         except OSError:
             _log.exception("the tests of descent could not be read")
         await asyncio.sleep(_LOOK_SECONDS)
-
-
-def _in_words(error: ValidationError) -> str:
-    found = error.errors(include_url=False, include_context=False)
-    return "; ".join(f"{'.'.join(map(str, e['loc'])) or 'request'}: {e['msg']}" for e in found)
 
 
 _TEST = r"stemma/provenance/([^/]+)"
