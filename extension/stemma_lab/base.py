@@ -43,7 +43,7 @@ class Handler(ExtensionHandlerMixin, APIHandler):
 
 
 def answered(
-    verb: Callable[..., Awaitable[BaseModel | dict[str, Any] | None]],
+    verb: Callable[..., Awaitable[BaseModel | None]],
 ) -> Callable[..., Awaitable[None]]:
     """Write what a verb returns as JSON, and what it raises as a message that says what to do."""
 
@@ -56,10 +56,8 @@ def answered(
             self.set_status(status)
             await self.finish({"message": message})
             return
-        if isinstance(answer, BaseModel):
+        if answer is not None:
             await self.finish(answer.model_dump_json())
-        elif answer is not None:
-            await self.finish(answer)
 
     return answering
 

@@ -7,17 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from stemma import paths
-from stemma_lab.base import Refused
+from stemma.errors import StemmaError
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 _ADDRESS = re.compile(r"https?://[^\s/]\S*")
 
 
-class BadPlace(Refused):
+class BadPlace(StemmaError):
     """A path that must not be, or cannot be, used; says what to do."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(400, message)
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from jupyter_server.auth.decorator import authorized
+from pydantic import BaseModel, RootModel
 from tornado.web import authenticated
 
 from stemma import descent, paths
+from stemma_lab import schemas
 from stemma_lab.base import Handler, answered, unknown
 from stemma_lab.places import Places
 
@@ -25,11 +27,26 @@ _MOST_TESTS = 50
 _LOOK_SECONDS = 0.3
 
 _log = logging.getLogger(__name__)
-_Answer = dict[str, Any]
+
+
+class Tests(BaseModel):
+    """Several tests, as the lab sees them."""
+
+    tests: list[dict[str, Any]]
+
+
+class OneTest(RootModel[dict[str, Any]]):
+    """A test as the lab sees it."""
+
+
+class Transcripts(BaseModel):
+    """Paths of transcripts, as the file browser shows them."""
+
+    transcripts: list[str]
 
 
 class _Handler(Handler):
-    """A handler that knows where requests may lead."""
+    """What the handlers share."""
 
     @property
     def places(self) -> Places:
@@ -37,7 +54,7 @@ class _Handler(Handler):
         roots: list[str] = self.settings.get(MODEL_ROOTS, [])
         return Places.of(self.serverapp.root_dir, roots)
 
-    async def find(self, test_id: str) -> _Answer:
+    async def find(self, test_id: str) -> OneTest:
         """Return a test as the lab sees it.
 
         Raises:
@@ -46,7 +63,7 @@ class _Handler(Handler):
         test = await asyncio.to_thread(descent.find, test_id)
         if test is None:
             raise unknown("test", test_id)
-        return view(test, self.places)
+        return OneTest(view(test, self.places))
 
 
 class TestsHandler(_Handler):
@@ -55,18 +72,19 @@ class TestsHandler(_Handler):
     @authenticated
     @authorized
     @answered
-    async def get(self) -> _Answer:
-        """Return the newest tests, without their curves."""
+    async def get(self) -> Tests:
+        """Return the newest tests, those that are over without their curves."""
         places = self.places
         tests = await asyncio.to_thread(descent.latest, _MOST_TESTS)
-        return {"tests": [view(test, places) for test in tests]}
+        return Tests(tests=[view(test, places) for test in tests])
 
     @authenticated
     @authorized
     @answered
-    async def post(self) -> _Answer:
+    async def post(self) -> OneTest:
         """Start a test."""
-        request = resolved(self.read(descent.Request), self.places)
+        given = self.read(descent.Request)
+        request = resolved(given, self.places)
         return await self.find(await asyncio.to_thread(descent.start, request))
 
 
@@ -76,7 +94,7 @@ class TestHandler(_Handler):
     @authenticated
     @authorized
     @answered
-    async def get(self, test_id: str) -> _Answer:
+    async def get(self, test_id: str) -> OneTest:
         """Return a test with its curve."""
         return await self.find(test_id)
 
@@ -87,11 +105,11 @@ class CancelTestHandler(_Handler):
     @authenticated
     @authorized
     @answered
-    async def post(self, test_id: str) -> _Answer:
+    async def post(self, test_id: str) -> schemas.Done:
         """End the processes of a test, and answer when they are gone."""
         await self.find(test_id)
         await asyncio.to_thread(descent.cancel, test_id)
-        return {}
+        return schemas.Done()
 
 
 class TranscriptsHandler(_Handler):
@@ -100,12 +118,12 @@ class TranscriptsHandler(_Handler):
     @authenticated
     @authorized
     @answered
-    async def get(self) -> _Answer:
+    async def get(self) -> Transcripts:
         """Return the transcripts below the runs that the file browser can show."""
         places = self.places
         found = await asyncio.to_thread(descent.transcripts, paths.runs())
         shown = (places.shown(path) for path in found)
-        return {"transcripts": sorted(path for path in shown if path is not None)}
+        return Transcripts(transcripts=sorted(path for path in shown if path is not None))
 
 
 def resolved(request: descent.Request, places: Places) -> descent.Request:
@@ -122,9 +140,9 @@ def resolved(request: descent.Request, places: Places) -> descent.Request:
     return request.model_copy(update={"transcript": transcript, "suspect": suspect, **models})
 
 
-def view(test: descent.DescentTest, places: Places) -> _Answer:
+def view(test: descent.DescentTest, places: Places) -> dict[str, Any]:
     """Return a test as the lab sees it, with paths as the file browser shows them."""
-    answer: _Answer = test.model_dump(mode="json")
+    answer: dict[str, Any] = test.model_dump(mode="json")
     answer["evidence"] = test.evidence and places.shown(Path(test.evidence))
     request = answer["request"]
     del request["version"]
@@ -135,7 +153,7 @@ def view(test: descent.DescentTest, places: Places) -> _Answer:
     return answer
 
 
-async def follow(emit: Callable[[_Answer], None], places: Places) -> None:
+async def follow(emit: Callable[[dict[str, Any]], None], places: Places) -> None:
     """Call ``emit`` with ``{kind, test}`` for every change of a test, for ever.
 
     A test is emitted at most once in 0.3 seconds; those that were over before are old news.
