@@ -210,6 +210,8 @@ export interface IRunRequest {
 export interface IMlflow {
   /** Address of the MLflow server, without a slash at its end; null while there is none. */
   url: string | null;
+  /** Whether the lab started it; no other server is shown within the lab. */
+  own: boolean;
   /** Why it cannot be opened, or what is going on. */
   message: string;
 }

@@ -37,13 +37,13 @@ class MlflowServer:
     async def state(self) -> Mlflow:
         """Return where MLflow answers, or why it does not."""
         if self._given:
-            return await _asked(self._given)
+            return await _asked(self._given, own=False)
         if self._own is None:
-            return Mlflow(url=None, message="no MLflow server runs yet")
+            return Mlflow(url=None, own=False, message="no MLflow server runs yet")
         if self._own.poll() is not None:
-            return Mlflow(url=None, message=f"the MLflow server ended: see {_log()}")
-        found = await _asked(self._url)
-        return found if found.url else Mlflow(url=None, message="starting")
+            return Mlflow(url=None, own=False, message=f"the MLflow server ended: see {_log()}")
+        found = await _asked(self._url, own=True)
+        return found if found.url else Mlflow(url=None, own=False, message="starting")
 
     async def start(self) -> Mlflow:
         """Start a server if there is none, and return at once."""
@@ -82,6 +82,8 @@ def _serve(port: int) -> subprocess.Popen[bytes]:
             stdout=log,
             stderr=subprocess.STDOUT,
             cwd=paths.home(),
+            # Another port is another origin, and the lab shows the server in a frame.
+            env=os.environ | {"MLFLOW_SERVER_X_FRAME_OPTIONS": "NONE"},
             start_new_session=True,
         )
 
@@ -97,12 +99,12 @@ def _free_port() -> int:
         return port
 
 
-async def _asked(url: str) -> Mlflow:
+async def _asked(url: str, *, own: bool) -> Mlflow:
     try:
         await asyncio.to_thread(tracking.check_reachable, url)
     except TrackingError as error:
-        return Mlflow(url=None, message=str(error))
-    return Mlflow(url=_without_credentials(url), message="")
+        return Mlflow(url=None, own=False, message=str(error))
+    return Mlflow(url=_without_credentials(url), own=own, message="")
 
 
 def _without_credentials(url: str) -> str:

@@ -200,6 +200,7 @@ class Mlflow(Answer):
     """Where the runs are tracked; without ``url``, ``message`` says why."""
 
     url: str | None
+    own: bool
     message: str
 
 

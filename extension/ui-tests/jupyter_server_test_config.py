@@ -21,3 +21,4 @@ c.ServerApp.root_dir = str(checkout)
 c.ServerApp.allow_root = True
 c.LabApp.extension_manager = "readonly"
 c.LabApp.news_url = None
+c.ServerApp.log_level = "ERROR"

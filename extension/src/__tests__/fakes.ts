@@ -103,7 +103,7 @@ export class FakeApi implements IStemmaApi {
   allRuns: IRun[] = [];
   allTests: IProvenanceTest[] = [];
   errors: Record<string, string> = {};
-  server: IMlflow = { url: null, message: 'not started' };
+  server: IMlflow = { url: null, own: false, message: 'not started' };
   readonly asked: string[] = [];
   readonly started: IRunRequest[] = [];
 

@@ -5,14 +5,14 @@ const PATIENCE = 120_000;
 const INTERVAL = 1500;
 
 /**
- * Return the address of the MLflow server, started if need be.
+ * Return the MLflow server that answers, started if need be.
  *
  * @throws Error with the reason if there is none in the end.
  */
-export async function serverAddress(
+export async function server(
   api: Pick<IStemmaApi, 'mlflow'>,
   sleep: (ms: number) => Promise<void> = pause
-): Promise<string> {
+): Promise<IMlflow & { url: string }> {
   let found: IMlflow = await api.mlflow(true);
   for (let waited = 0; found.url === null; waited += INTERVAL) {
     if (waited >= PATIENCE) {
@@ -21,7 +21,7 @@ export async function serverAddress(
     await sleep(INTERVAL);
     found = await api.mlflow(false);
   }
-  return found.url;
+  return { ...found, url: found.url };
 }
 
 function pause(ms: number): Promise<void> {

@@ -17,7 +17,7 @@ import {
 } from '@lumino/coreutils';
 
 import { IRun, Scale, SCALES, Value } from '../api';
-import { serverAddress } from '../mlflow/open';
+import { server } from '../mlflow/open';
 import { reason } from '../model';
 import { loadSettings } from '../settings';
 import { CommandIDs, IStemma } from '../tokens';
@@ -115,8 +115,10 @@ export const commandsPlugin: JupyterFrontEndPlugin<void> = {
         caption: 'Open the server on which the runs are tracked',
         args: { fragment: { type: 'string' } },
         execute: async args => {
-          const url = (await withNotice(serverAddress(model.api))) + page(args);
-          if ((await settings)().mlflow === 'lab') {
+          const found = await withNotice(server(model.api));
+          const url = found.url + page(args);
+          // A server that others configured may not be framed, and need not be trusted.
+          if (found.own && (await settings)().mlflow === 'lab') {
             tabs.openMlflow(url);
           } else {
             window.open(url, '_blank', 'noopener');
@@ -217,16 +219,17 @@ function openNotebook(documents: IDocumentManager, args: Arguments): void {
 }
 
 /** Say that MLflow starts, since that takes a while; the notice goes when it is there. */
-async function withNotice(address: Promise<string>): Promise<string> {
+async function withNotice<T>(answer: Promise<T>): Promise<T> {
   const timer = window.setTimeout(() => {
-    Notification.promise(address, {
+    const there = answer.then(() => null);
+    Notification.promise(there, {
       pending: { message: 'MLflow starts…', options: { autoClose: false } },
       success: { message: () => 'MLflow is there' },
       error: { message: error => reason(error) }
     });
   }, 1000);
   try {
-    return await address;
+    return await answer;
   } finally {
     window.clearTimeout(timer);
   }

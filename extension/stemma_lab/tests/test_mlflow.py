@@ -38,7 +38,7 @@ async def test_started_on_demand(house: House, call, monkeypatch) -> None:
         assert time.monotonic() < deadline
         await asyncio.sleep(0.1)
         _, answer = await call("stemma/mlflow")
-    assert answer == {"url": f"http://127.0.0.1:{began[0]}", "message": ""}
+    assert answer == {"url": f"http://127.0.0.1:{began[0]}", "own": True, "message": ""}
     await call("stemma/mlflow", {})
     assert len(began) == 1
 

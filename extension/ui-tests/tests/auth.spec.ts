@@ -96,7 +96,10 @@ test('finds a run again after the server was restarted', async ({
   await serve(request);
   // The lab says that it lost the server; the run went on without it.
   const dismiss = page.getByRole('button', { name: /Dismiss|Close|Ok/i });
-  await dismiss.first().click({ timeout: MINUTE }).catch(() => undefined);
+  await dismiss
+    .first()
+    .click({ timeout: MINUTE })
+    .catch(() => undefined);
   await expect(progress.getByRole('status')).toHaveText('succeeded', {
     timeout: 2 * MINUTE
   });

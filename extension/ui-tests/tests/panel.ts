@@ -8,7 +8,9 @@ export const DPP = 'Weighted least-squares approximation';
 export const OURS = /\/stemma\//;
 
 /** Open the side bar and wait until the papers are there. */
-export async function openPanel(page: IJupyterLabPageFixture): Promise<Locator> {
+export async function openPanel(
+  page: IJupyterLabPageFixture
+): Promise<Locator> {
   await page.sidebar.openTab(PANEL);
   return filledPanel(page);
 }
@@ -31,7 +33,10 @@ export async function openPaper(
   return paper;
 }
 
-export async function chooseScale(paper: Locator, scale: string): Promise<void> {
+export async function chooseScale(
+  paper: Locator,
+  scale: string
+): Promise<void> {
   await paper.getByRole('radio', { name: new RegExp(`^${scale}`) }).check();
 }
 

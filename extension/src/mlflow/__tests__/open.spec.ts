@@ -1,25 +1,29 @@
 import { FakeApi } from '../../__tests__/fakes';
-import { serverAddress } from '../open';
+import { server } from '../open';
 
 const noSleep = async () => undefined;
 
-describe('serverAddress', () => {
+describe('server', () => {
   it('waits until the server answers', async () => {
     const api = new FakeApi();
     let asked = 0;
     api.mlflow = async start => {
       api.asked.push(start ? 'start' : 'look');
       asked += 1;
-      return { url: asked > 3 ? 'http://127.0.0.1:5000' : null, message: '' };
+      return {
+        url: asked > 3 ? 'http://127.0.0.1:5000' : null,
+        own: true,
+        message: ''
+      };
     };
-    expect(await serverAddress(api, noSleep)).toBe('http://127.0.0.1:5000');
+    expect((await server(api, noSleep)).url).toBe('http://127.0.0.1:5000');
     expect(api.asked).toEqual(['start', 'look', 'look', 'look']);
   });
 
   it('gives up with the reason', async () => {
     const api = new FakeApi();
-    api.server = { url: null, message: 'port 5000 is taken' };
-    await expect(serverAddress(api, noSleep)).rejects.toThrow(
+    api.server = { url: null, own: false, message: 'port 5000 is taken' };
+    await expect(server(api, noSleep)).rejects.toThrow(
       'MLflow does not answer: port 5000 is taken'
     );
   });
