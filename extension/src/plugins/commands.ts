@@ -17,7 +17,7 @@ import {
 } from '@lumino/coreutils';
 
 import { IRun, Scale, SCALES, Value } from '../api';
-import { server } from '../mlflow/open';
+import { ownAddress, server } from '../mlflow/open';
 import { reason } from '../model';
 import { loadSettings } from '../settings';
 import { CommandIDs, IStemma } from '../tokens';
@@ -116,7 +116,10 @@ export const commandsPlugin: JupyterFrontEndPlugin<void> = {
         args: { fragment: { type: 'string' } },
         execute: async args => {
           const found = await withNotice(server(model.api));
-          const url = found.url + page(args);
+          const address = found.own
+            ? ownAddress(found.url, window.location.hostname)
+            : found.url;
+          const url = address + page(args);
           // A server that others configured may not be framed, and need not be trusted.
           if (found.own && (await settings)().mlflow === 'lab') {
             tabs.openMlflow(url);

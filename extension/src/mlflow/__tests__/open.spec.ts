@@ -1,5 +1,5 @@
 import { FakeApi } from '../../__tests__/fakes';
-import { server } from '../open';
+import { ownAddress, server } from '../open';
 
 const noSleep = async () => undefined;
 
@@ -25,6 +25,20 @@ describe('server', () => {
     api.server = { url: null, own: false, message: 'port 5000 is taken' };
     await expect(server(api, noSleep)).rejects.toThrow(
       'MLflow does not answer: port 5000 is taken'
+    );
+  });
+});
+
+describe('ownAddress', () => {
+  it('calls the machine as the browser calls the lab', () => {
+    const url = 'http://127.0.0.1:5001';
+    expect(ownAddress(url, 'localhost')).toBe('http://localhost:5001');
+    expect(ownAddress(url, '127.0.0.1')).toBe(url);
+  });
+
+  it('says what to do if the browser is elsewhere', () => {
+    expect(() => ownAddress('http://127.0.0.1:5001', 'hub.example')).toThrow(
+      'StemmaLab.mlflow_url'
     );
   });
 });
