@@ -1,0 +1,121 @@
+"""What the side bar costs a browser: the size of its bundle, and the scripting when it is opened.
+
+A Jupyter server of its own shows the forty papers and 200 past runs; Chromium opens the side bar, and
+its own counters say how long scripts, layout and styles took from the click to the filled lists.
+The first opening of a page compiles the code; later pages find it compiled.
+
+Run: .venv/bin/python benchmarks/lab_panel.py [repeats]
+"""
+
+import argparse
+import gzip
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+
+from playwright.sync_api import Browser, sync_playwright
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+
+from report_house import Finished, write_batch
+
+from stemma.batch.records import State
+
+ROOT = Path(__file__).resolve().parents[1]
+BUNDLE = ROOT / "extension" / "stemma_lab" / "labextension" / "static"
+CHROMIUM = os.environ.get("STEMMA_CHROMIUM", "/usr/bin/chromium")
+TOKEN = "benchmark"
+PORT = 8898
+RUNS = 200
+TAB = ".jp-SideBar.jp-mod-left [data-id='stemma-panel']"
+
+
+def gzipped(folder: Path) -> int:
+    """Return the bytes of the bundle's scripts, each gzipped."""
+    return sum(len(gzip.compress(path.read_bytes())) for path in folder.glob("*.js"))
+
+
+def past_runs(folder: Path) -> None:
+    """Write batches of the past below ``folder``."""
+    os.environ["STEMMA_RUNS"] = str(folder)
+    slugs = ["dpp-least-squares", "palimpsest", "predictive-multiplicity"]
+    for number in range(RUNS):
+        slug = slugs[number % len(slugs)]
+        run = Finished(slug, x=number, state=State.CANCELLED, leaves_result=False)
+        write_batch(f"batch-{number:03}", [run])
+
+
+def serve(root: Path) -> subprocess.Popen[bytes]:
+    """Start a Jupyter server and wait until it answers."""
+    server = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"),
+            *(f"--port={PORT}", "--ServerApp.port_retries=0", f"--IdentityProvider.token={TOKEN}"),
+            *(f"--ServerApp.root_dir={root}", "--LabApp.news_url=None"),
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            urllib.request.urlopen(f"http://localhost:{PORT}/api")
+            return server
+        except OSError:
+            time.sleep(0.5)
+    raise TimeoutError("the Jupyter server does not answer")
+
+
+def opening(browser: Browser) -> dict[str, float]:
+    """Return the milliseconds that a page spends from the click to the filled lists."""
+    page = browser.new_page(viewport={"width": 1400, "height": 900})
+    page.goto(f"http://localhost:{PORT}/lab?token={TOKEN}&reset")
+    page.wait_for_selector("#jupyterlab-splash", state="detached")
+    page.wait_for_timeout(3000)  # the lab goes on loading behind its splash
+    counters = page.context.new_cdp_session(page)
+    counters.send("Performance.enable")
+
+    def read() -> dict[str, float]:
+        found = counters.send("Performance.getMetrics")["metrics"]
+        return {m["name"]: m["value"] * 1000 for m in found if m["name"].endswith("Duration")}
+
+    before = read()
+    page.click(TAB)
+    page.wait_for_selector(".st-Paper")
+    page.wait_for_selector(".st-Run")
+    page.wait_for_timeout(500)
+    after = read()
+    assert page.locator(".st-Paper").count() == 40
+    assert page.get_by_text("Show 50 more").count() == 1
+    page.close()
+    return {name: after[name] - before[name] for name in after}
+
+
+def main() -> None:
+    """Print the size, and the median of each counter over the repeats."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("repeats", type=int, nargs="?", default=5)
+    repeats = parser.parse_args().repeats
+    print(f"bundle: {gzipped(BUNDLE) / 1000:.1f} kB gzipped")
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        past_runs(Path(folder) / "runs")
+        server = serve(ROOT)
+        try:
+            arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+            openings = [opening(browser) for _ in range(repeats)]
+        finally:
+            server.terminate()
+            server.wait()
+    for name in ("ScriptDuration", "LayoutDuration", "RecalcStyleDuration", "TaskDuration"):
+        values = [found[name] for found in openings]
+        print(f"{name}: median {statistics.median(values):.0f} ms, most {max(values):.0f} ms")
+
+
+if __name__ == "__main__":
+    main()
