@@ -1,6 +1,6 @@
 """What the side bar costs a browser: the size of its bundle, and the scripting when it is opened.
 
-A Jupyter server of its own shows the forty papers and 200 past runs; Chromium opens the side bar, and
+A Jupyter server of its own shows forty papers and 200 past runs; Chromium opens the side bar, and
 its own counters say how long scripts, layout and styles took from the click to the filled lists.
 The first opening of a page compiles the code; later pages find it compiled.
 
