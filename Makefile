@@ -41,7 +41,7 @@ format: $(VENV)/.dev ## Format the code and strip the notebooks
 	$(BIN)/nbstripout --keep-id notebooks/*.ipynb
 
 lab: $(VENV)/.lab ## Open JupyterLab on the notebooks, with the side bar
-	$(IN_VENV) jupyter lab --ServerApp.preferred_dir=notebooks
+	$(IN_VENV) jupyter lab --FileContentsManager.preferred_dir=notebooks
 
 wheel: $(VENV)/.lab ## Build the side bar's wheel into extension/dist; it needs no Node to install
 	cd extension && rm -rf dist && $(IN_VENV) python -m pip --disable-pip-version-check wheel --quiet --no-deps --wheel-dir dist .

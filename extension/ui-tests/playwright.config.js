@@ -36,6 +36,8 @@ module.exports = {
     cwd: __dirname,
     url: 'http://localhost:8888/lab',
     timeout: 120_000,
+    // Killed at once, it would leave its MLflow behind.
+    gracefulShutdown: { signal: 'SIGTERM', timeout: 15_000 },
     reuseExistingServer: false
   }
 };
