@@ -227,6 +227,9 @@ class Runner:
 
     def _tell(self, work: _Work) -> None:
         """Write what changed of a run; what a full disk refuses is written later."""
+        # Comparing a thousand queued states twenty times a second would take a tenth of a core.
+        if work.state is work.said and work.handle is work.said_handle:
+            return
         if work.handle is not None and work.handle != work.said_handle:
             work.handle.write(work.folder / "handle.json")
             work.said_handle = work.handle

@@ -189,6 +189,11 @@ test('tests a model and shows the p-value', async ({ page }) => {
   execFileSync('python', ['tests/tiny_descent.py', folder], { cwd: CHECKOUT });
 
   const panel = await openPanel(page);
+  for (const section of ['Papers', 'Runs']) {
+    await panel
+      .locator('.lm-AccordionPanel-title', { hasText: section })
+      .click();
+  }
   const form = panel.getByRole('form', { name: 'Test of descent' });
   await form.getByLabel('Transcript').fill(`${folder}/transcript`);
   await form.getByLabel('Suspect').fill(`${folder}/suspect`);
@@ -199,6 +204,7 @@ test('tests a model and shows the p-value', async ({ page }) => {
     timeout: 3 * MINUTE
   });
   await expect(chosen.getByText(/evidence/i).first()).toBeVisible();
+  await chosen.scrollIntoViewIfNeeded();
   await picture(page, 'provenance');
 });
 
