@@ -1,7 +1,6 @@
 """A small house of papers for tests: papers and notebooks in a temporary folder."""
 
 import json
-import shutil
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -72,11 +71,9 @@ class House:
 
 
 @pytest.fixture
-def house(tmp_path: Path, template: Path, monkeypatch: pytest.MonkeyPatch) -> House:
-    """An empty house; MLflow's store, whose schema is there, is the house's own."""
+def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
+    """An empty house; MLflow's store is the house's own."""
     made = House(tmp_path)
-    made.runs.mkdir()
-    shutil.copy(template, made.runs / "mlflow.db")
     monkeypatch.setenv("STEMMA_HOME", str(tmp_path))
     monkeypatch.setenv("STEMMA_PAPERS", str(tmp_path / "papers"))
     monkeypatch.setenv("STEMMA_RUNS", str(tmp_path / "runs"))
