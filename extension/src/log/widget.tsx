@@ -1,13 +1,12 @@
-import { ReactWidget } from '@jupyterlab/ui-components';
-import { Message } from '@lumino/messaging';
 import React from 'react';
 
+import { VisibleWidget } from '../components/VisibleWidget';
 import { stemmaIcon } from '../icons';
 import { IStemma } from '../tokens';
 import { LogView } from './LogView';
 
 /** The log of one run in the main area. */
-export class LogWidget extends ReactWidget {
+export class LogWidget extends VisibleWidget {
   constructor(
     private readonly model: IStemma,
     readonly runId: string,
@@ -30,15 +29,5 @@ export class LogWidget extends ReactWidget {
         isVisible={this.isVisible}
       />
     );
-  }
-
-  protected onAfterShow(msg: Message): void {
-    super.onAfterShow(msg);
-    this.update();
-  }
-
-  protected onAfterHide(msg: Message): void {
-    super.onAfterHide(msg);
-    this.update();
   }
 }

@@ -1,15 +1,15 @@
-import { ReactWidget } from '@jupyterlab/ui-components';
 import { Message } from '@lumino/messaging';
 import React from 'react';
 
 import { Scale } from '../api';
+import { VisibleWidget } from '../components/VisibleWidget';
 import { stemmaIcon } from '../icons';
 import { IStemma } from '../tokens';
 import { IPageActions } from './actions';
 import { PaperPage } from './PaperPage';
 
 /** The page of a paper in the lab's main area. */
-export class PaperPageWidget extends ReactWidget {
+export class PaperPageWidget extends VisibleWidget {
   constructor(options: PaperPageWidget.IOptions) {
     super();
     const { model, slug, scale, actions } = options;
@@ -43,16 +43,6 @@ export class PaperPageWidget extends ReactWidget {
         isShown={this.isVisible}
       />
     );
-  }
-
-  protected onAfterShow(message: Message): void {
-    super.onAfterShow(message);
-    this.update();
-  }
-
-  protected onAfterHide(message: Message): void {
-    super.onAfterHide(message);
-    this.update();
   }
 
   protected onActivateRequest(message: Message): void {
