@@ -1,6 +1,7 @@
 """A small house of papers for tests: papers and notebooks in a temporary folder."""
 
 import json
+import shutil
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -71,13 +72,14 @@ class House:
 
 
 @pytest.fixture
-def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
-    """An empty house; MLflow's store is the house's own."""
+def house(tmp_path: Path, template: Path, monkeypatch: pytest.MonkeyPatch) -> House:
+    """An empty house with a store of MLflow that is its own, beside the runs it may not have."""
     made = House(tmp_path)
+    store = shutil.copy(template, tmp_path / "mlflow.db")
     monkeypatch.setenv("STEMMA_HOME", str(tmp_path))
     monkeypatch.setenv("STEMMA_PAPERS", str(tmp_path / "papers"))
     monkeypatch.setenv("STEMMA_RUNS", str(tmp_path / "runs"))
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{store}")
     return made
 
 

@@ -31,6 +31,12 @@ run.log("node", float("ab".find(node)))
 place = {"folder": str(run.folder), "pid": os.getpid(), "node": node, "gpu": gpu}
 run.artifact("place.json", json.dumps(place).encode())
 """
+# What runs on node b does not end before the node does.
+HELD = """
+from pathlib import Path
+while node == "b" and not Path({gone!r}).exists():
+    time.sleep(0.1)
+"""
 STEPS = """
 for _ in run.progress(range(4), "steps"):
     time.sleep(0.6)
@@ -39,6 +45,7 @@ GOOD = "run.measure('C1', ours=[2, 3, 4, 3, 2], baseline=[0, 1, 0, 1, 0])"
 # A grandchild that would survive if only the kernel were killed.
 SPAWN = 'subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])'
 LONG = "time.sleep(600)"
+GONE = "b-is-gone"
 GUARD = "stemma.batch.executors.guard"
 
 
@@ -51,8 +58,9 @@ def enter() -> Iterator[list[str]]:
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     made = House(tmp_path_factory.mktemp("house"))
+    held = HELD.format(gone=str(made.root / GONE))
     for number in range(8):
-        made.paper(f"paper-{number}", [START, STEPS, GOOD])
+        made.paper(f"paper-{number}", [START, held, STEPS, GOOD])
     made.paper("long", [START, SPAWN, LONG])
     made.paper("own", [START, SPAWN, LONG])
     made.paper("greedy", [START, GOOD])
@@ -182,6 +190,7 @@ def test_a_killed_runner_and_a_lost_node_cost_nothing_but_time(
     with Driver(enter, cluster.address, jobs, slots=8) as driver:
         wait_for(half_way)
         cluster.remove("b")
+        (house.root / GONE).touch()
         driver.finish()
 
     seen = polls(jobs)

@@ -11,7 +11,7 @@ from mlflow_house import end, make_folder
 from stemma import tracking
 from stemma.files import append_event
 
-RUNS, POLLS, POINTS = 2, 10, 5
+RUNS, POLLS, POINTS = 2, 4, 5
 
 _start = None
 

@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 
 from stemma import files
 from stemma.errors import TrackingError
+from stemma.imports import skip_iri_grammars
 from stemma.tracking import content, store
 from stemma.tracking.tracker import BatchRow, Tracker, run_ids
 
@@ -189,6 +190,7 @@ def main() -> None:
     # Retries hidden in the client would create a run twice if an answer got lost.
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
     store.be_quiet()
+    skip_iri_grammars()
     try:
         with FileLock(folder / ".mlflow.lock", timeout=_LOCK_SECONDS):
             sys.exit(0 if follow(folder, runs_dir, store.tracking_uri()) else 1)

@@ -9,6 +9,8 @@ export function useSignals(
   useEffect(() => {
     const renew = () => setCount(count => count + 1);
     signals.forEach(signal => signal.connect(renew));
+    // What was emitted between the first rendering and now was heard by nobody.
+    renew();
     return () => signals.forEach(signal => signal.disconnect(renew));
   }, signals);
 }

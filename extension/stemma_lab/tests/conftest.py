@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from house import House, house  # noqa: F401  (a fixture)
+from mlflow_house import template  # noqa: F401  (a fixture)
 
 # Imported here and not named as a plugin: its fixtures that every test uses stay in this folder.
 from pytest_jupyter.jupyter_server import *  # noqa: F403

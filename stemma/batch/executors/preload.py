@@ -4,14 +4,14 @@ Importing papermill and SciPy takes as long as starting a kernel; jupyter_client
 the place of a folder, and nbformat compiles its schemas before the first notebook is read.
 """
 
-import IPython
-import nbformat
-import scipy.stats
+import importlib
 
-import stemma.batch.worker
-import stemma.claims.engine
+from stemma.imports import skip_iri_grammars
 
+_MODULES = ("IPython", "scipy.stats", "stemma.batch.worker", "stemma.claims.engine")
 _EMPTY: dict[str, object] = {"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": []}
-nbformat.validate(_EMPTY)
 
-__all__ = ["IPython", "scipy", "stemma"]
+skip_iri_grammars()
+for _module in _MODULES:
+    importlib.import_module(_module)
+importlib.import_module("nbformat").validate(_EMPTY)
