@@ -30,6 +30,7 @@ STATUS = "mlflow.status.json"
 _STEP_SECONDS = 0.2
 _RETRY_SECONDS = 3.0
 _LOCK_SECONDS = 60.0
+_NICE = 5
 
 _log = logging.getLogger("stemma.tracking")
 
@@ -189,6 +190,8 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s")
     # Retries hidden in the client would create a run twice if an answer got lost.
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
+    # Most of its work is done for runs that are over; it gives way to those that are not.
+    os.nice(_NICE)
     store.be_quiet()
     skip_iri_grammars()
     try:

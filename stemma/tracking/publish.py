@@ -221,9 +221,10 @@ def _log_claims_figure(client: "MlflowClient", run_id: str, records: Records) ->
 
 def _log_evidence(client: "MlflowClient", run_id: str, records: Records) -> None:
     table = content.evidence_table(records)
+    if table is None:
+        return
     # MLflow appends to a table that exists, and the evidence must not be doubled.
-    logged = {artifact.path for artifact in client.list_artifacts(run_id)}
-    if table is not None and EVIDENCE not in logged:
+    if EVIDENCE not in {artifact.path for artifact in client.list_artifacts(run_id)}:
         client.log_table(run_id, table, EVIDENCE)
 
 

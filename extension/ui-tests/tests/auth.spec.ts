@@ -99,12 +99,7 @@ test('finds a run again after the server was restarted', async ({
   });
   await stop();
   await serve(request);
-  // The lab says that it lost the server; the run went on without it.
-  const dismiss = page.getByRole('button', { name: /Dismiss|Close|Ok/i });
-  await dismiss
-    .first()
-    .click({ timeout: MINUTE })
-    .catch(() => undefined);
+  // The lab says that it lost the server, and goes on below the dialog.
   await expect(progress.getByRole('status')).toHaveText('succeeded', {
     timeout: 2 * MINUTE
   });
