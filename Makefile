@@ -1,6 +1,6 @@
 # `make run` and `make test` need Python 3.11 or newer and nothing else; both may be repeated.
 .DEFAULT_GOAL := help
-.PHONY: help run test test-python test-lab lint format lab wheel clean
+.PHONY: help run test test-python test-lab lint format lab wheel check-wheel clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -11,7 +11,7 @@ PAPER ?= palimpsest
 SCALE ?= small
 
 help: ## Show this help
-	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' Makefile | expand -t 18
 
 run: $(VENV)/.run ## Reproduce a paper (PAPER=palimpsest SCALE=small) and show its verdicts
 	$(BIN)/stemma run $(PAPER) --scale $(SCALE)
@@ -45,6 +45,9 @@ lab: $(VENV)/.lab ## Open JupyterLab on the notebooks, with the side bar
 
 wheel: $(VENV)/.lab ## Build the side bar's wheel into extension/dist; it needs no Node to install
 	cd extension && rm -rf dist && $(IN_VENV) python -m pip --disable-pip-version-check wheel --quiet --no-deps --wheel-dir dist .
+
+check-wheel: wheel $(VENV)/.dev ## Install the wheel in a clean environment without Node and open the side bar
+	$(BIN)/python tools/check_wheel.py
 
 clean: ## Remove what the build made; runs and results stay
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
