@@ -20,7 +20,7 @@ test: lint test-python test-lab ## Check style, types and layers, then run all t
 
 # One thread a worker: the tests' many tiny problems crawl when two pools of threads fight.
 test-python: $(VENV)/.dev
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 # Those that open a browser want Debian's chromium.
 test-lab: $(VENV)/.lab

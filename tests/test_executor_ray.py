@@ -21,7 +21,7 @@ from stemma.batch.executors import Job
 from stemma.batch.records import Result, State
 
 pytest.importorskip("ray", reason="pip install 'stemma-suite[ray]'")
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]
+pytestmark = pytest.mark.slow
 
 START = """
 import json, os, subprocess, sys, time
