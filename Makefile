@@ -20,7 +20,7 @@ test: lint test-python test-lab ## Check style, types and layers, then run all t
 
 # One thread a worker: the tests' many tiny problems crawl when two pools of threads fight.
 test-python: $(VENV)/.dev
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 # Those that open a browser want Debian's chromium.
 test-lab: $(VENV)/.lab
@@ -44,7 +44,8 @@ lab: $(VENV)/.lab ## Open JupyterLab on the notebooks, with the side bar
 	$(IN_VENV) jupyter lab --FileContentsManager.preferred_dir=notebooks
 
 wheel: $(VENV)/.lab ## Build the side bar's wheel into extension/dist; it needs no Node to install
-	cd extension && rm -rf dist && $(IN_VENV) python -m pip --disable-pip-version-check wheel --quiet --no-deps --wheel-dir dist .
+	# The editable installation leaves the marker in the built files, where the wheel has its own.
+	cd extension && rm -rf dist stemma_lab/labextension/install.json && $(IN_VENV) python -m pip --disable-pip-version-check wheel --quiet --no-deps --wheel-dir dist .
 
 check-wheel: wheel $(VENV)/.dev ## Install the wheel in a clean environment without Node and open the side bar
 	$(BIN)/python tools/check_wheel.py
