@@ -43,9 +43,10 @@ format: $(VENV)/.dev ## Format the code and strip the notebooks
 lab: $(VENV)/.lab ## Open JupyterLab on the notebooks, with the side bar
 	$(IN_VENV) jupyter lab --FileContentsManager.preferred_dir=notebooks
 
+# The editable installation leaves install.json in the built files; the wheel adds its own.
 wheel: $(VENV)/.lab ## Build the side bar's wheel into extension/dist; it needs no Node to install
-	# The editable installation leaves the marker in the built files, where the wheel has its own.
-	cd extension && rm -rf dist stemma_lab/labextension/install.json && $(IN_VENV) python -m pip --disable-pip-version-check wheel --quiet --no-deps --wheel-dir dist .
+	cd extension && rm -rf dist stemma_lab/labextension/install.json
+	$(IN_VENV) $(PIP) wheel --quiet --no-deps --wheel-dir extension/dist ./extension
 
 check-wheel: wheel $(VENV)/.dev ## Install the wheel in a clean environment without Node and open the side bar
 	$(BIN)/python tools/check_wheel.py

@@ -11,11 +11,8 @@ import argparse
 import gzip
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
-import urllib.request
 from pathlib import Path
 
 from playwright.sync_api import Browser, sync_playwright
@@ -23,6 +20,7 @@ from playwright.sync_api import Browser, sync_playwright
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from report_house import Finished, write_batch
+from stores import free_port, serving
 
 from stemma.batch.records import State
 
@@ -30,7 +28,6 @@ ROOT = Path(__file__).resolve().parents[1]
 BUNDLE = ROOT / "extension" / "stemma_lab" / "labextension" / "static"
 CHROMIUM = os.environ.get("STEMMA_CHROMIUM", "/usr/bin/chromium")
 TOKEN = "benchmark"
-PORT = 8898
 RUNS = 200
 TAB = ".jp-SideBar.jp-mod-left [data-id='stemma-panel']"
 
@@ -50,31 +47,19 @@ def past_runs(folder: Path) -> None:
         write_batch(f"batch-{number:03}", [run])
 
 
-def serve(root: Path) -> subprocess.Popen[bytes]:
-    """Start a Jupyter server and wait until it answers."""
-    server = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"),
-            *(f"--port={PORT}", "--ServerApp.port_retries=0", f"--IdentityProvider.token={TOKEN}"),
-            *(f"--ServerApp.root_dir={root}", "--LabApp.news_url=None"),
-        ],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        try:
-            urllib.request.urlopen(f"http://localhost:{PORT}/api")
-            return server
-        except OSError:
-            time.sleep(0.5)
-    raise TimeoutError("the Jupyter server does not answer")
+def lab_command(root: Path, port: int) -> list[str]:
+    """Return the command of a Jupyter server."""
+    return [
+        *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"),
+        *(f"--port={port}", "--ServerApp.port_retries=0", f"--IdentityProvider.token={TOKEN}"),
+        *(f"--ServerApp.root_dir={root}", "--LabApp.news_url=None"),
+    ]
 
 
-def opening(browser: Browser) -> dict[str, float]:
+def opening(browser: Browser, uri: str) -> dict[str, float]:
     """Return the milliseconds that a page spends from the click to the filled lists."""
     page = browser.new_page(viewport={"width": 1400, "height": 900})
-    page.goto(f"http://localhost:{PORT}/lab?token={TOKEN}&reset")
+    page.goto(f"{uri}/lab?token={TOKEN}&reset")
     page.wait_for_selector("#jupyterlab-splash", state="detached")
     page.wait_for_timeout(3000)  # the lab goes on loading behind its splash
     counters = page.context.new_cdp_session(page)
@@ -104,14 +89,12 @@ def main() -> None:
     print(f"bundle: {gzipped(BUNDLE) / 1000:.1f} kB gzipped")
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         past_runs(Path(folder) / "runs")
-        server = serve(ROOT)
-        try:
+        port = free_port()
+        log = Path(folder) / "lab.log"
+        with serving(lab_command(ROOT, port), port, log, health="api") as uri:
             arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
             browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
-            openings = [opening(browser) for _ in range(repeats)]
-        finally:
-            server.terminate()
-            server.wait()
+            openings = [opening(browser, uri) for _ in range(repeats)]
     for name in ("ScriptDuration", "LayoutDuration", "RecalcStyleDuration", "TaskDuration"):
         values = [found[name] for found in openings]
         print(f"{name}: median {statistics.median(values):.0f} ms, most {max(values):.0f} ms")

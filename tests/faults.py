@@ -74,7 +74,7 @@ class Server:
 
     def wait(self) -> None:
         assert self._process is not None
-        stores.wait_until_it_answers(self.uri, self._process, self._log)
+        stores.wait_until_it_answers(f"{self.uri}/health", self._process, self._log)
 
     def stop(self) -> None:
         if self._process is not None:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,8 +17,18 @@ _START_SECONDS = 180.0
 
 
 @contextmanager
-def serving(command: Sequence[str], port: int, log: Path) -> Iterator[str]:
-    """Run ``mlflow server`` until the block ends, and yield its address."""
+def serving(
+    command: Sequence[str],
+    port: int,
+    log: Path,
+    *,
+    health: str = "health",
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[str]:
+    """Run a server, MLflow's or another, until the block ends, and yield its address.
+
+    It is there when the page ``health`` answers; ``environment`` None is this process's own.
+    """
     uri = f"http://127.0.0.1:{port}"
     quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
     with log.open("wb") as output:
@@ -26,25 +36,25 @@ def serving(command: Sequence[str], port: int, log: Path) -> Iterator[str]:
             command,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env=os.environ | quiet,
+            env={**(os.environ if environment is None else environment), **quiet},
             cwd=log.parent,
             start_new_session=True,
         )
         try:
-            wait_until_it_answers(uri, server, log)
+            wait_until_it_answers(f"{uri}/{health}", server, log)
             yield uri
         finally:
             os.killpg(server.pid, 15)
             server.wait(timeout=60)
 
 
-def wait_until_it_answers(uri: str, server: "subprocess.Popen[bytes]", log: Path) -> None:
+def wait_until_it_answers(page: str, server: "subprocess.Popen[bytes]", log: Path) -> None:
     deadline = time.monotonic() + _START_SECONDS
     while True:
         assert server.poll() is None, log.read_text()[-2000:]
         assert time.monotonic() < deadline, log.read_text()[-2000:]
         try:
-            if httpx.get(f"{uri}/health", timeout=5).status_code == 200:
+            if httpx.get(page, timeout=5).status_code == 200:
                 return
         except httpx.TransportError:
             time.sleep(0.2)

@@ -6,22 +6,24 @@
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
-import time
 import venv
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 from playwright.sync_api import sync_playwright
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+
+from stores import free_port, serving
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 CHROMIUM = os.environ.get("STEMMA_CHROMIUM", "/usr/bin/chromium")
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
 MINUTE = 60_000
+TOKEN = secrets.token_hex()
 
 
 def install(folder: Path) -> dict[str, str]:
@@ -43,59 +45,33 @@ def install(folder: Path) -> dict[str, str]:
 def check_lists(environment: Mapping[str, str]) -> None:
     """Check that Jupyter finds both halves of the extension and that both are well."""
     for command in (["labextension", "list"], ["server", "extension", "list"]):
-        jupyter = shutil.which("jupyter", path=environment["PATH"])
-        assert jupyter is not None
         said = subprocess.run(
-            [jupyter, *command],
+            [_jupyter(environment), *command],
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             check=True,
         ).stdout
-        lines = [line.strip() for line in said.splitlines() if "stemma_lab" in line]
-        print(*lines, sep="\n")
-        if not any("OK" in line and "enabled" in said for line in lines):
+        own = "\n".join(line.strip() for line in said.splitlines() if "stemma_lab" in line)
+        print(own)
+        if "enabled" not in own or "OK" not in own:
             sys.exit(f"jupyter {' '.join(command)} does not say that stemma_lab is OK:\n{said}")
 
 
-@contextmanager
-def serving(environment: Mapping[str, str]) -> Iterator[str]:
-    """Run JupyterLab, and yield the address that opens it."""
-    token = secrets.token_hex()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    jupyter = shutil.which("jupyter", path=environment["PATH"])
-    assert jupyter is not None
-    server = subprocess.Popen(
-        [
-            *(jupyter, "lab", "--no-browser", "--allow-root", f"--port={port}"),
-            *("--ServerApp.port_retries=0", f"--IdentityProvider.token={token}"),
-            *("--LabApp.news_url=None", "--LabApp.extension_manager=readonly"),
-        ],
-        env=dict(environment),
-        cwd=CHECKOUT,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        _wait(port)
-        yield f"http://localhost:{port}/lab?token={token}&reset"
-    finally:
-        server.terminate()
-        server.wait(30)
+def lab_command(environment: Mapping[str, str], port: int) -> list[str]:
+    """Return the command that serves JupyterLab on the checkout."""
+    return [
+        *(_jupyter(environment), "lab", "--no-browser", "--allow-root", f"--port={port}"),
+        *("--ServerApp.port_retries=0", f"--ServerApp.root_dir={CHECKOUT}"),
+        *(f"--IdentityProvider.token={TOKEN}", "--LabApp.news_url=None"),
+    ]
 
 
-def _wait(port: int, seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), 1.0).close()
-            return
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.2)
+def _jupyter(environment: Mapping[str, str]) -> str:
+    found = shutil.which("jupyter", path=environment["PATH"])
+    assert found is not None
+    return found
 
 
 def open_side_bar(address: str) -> str:
@@ -117,8 +93,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         environment = install(Path(folder) / "venv") | {"STEMMA_RUNS": f"{folder}/runs"}
         check_lists(environment)
-        with serving(environment) as address:
-            print(f"the side bar says: {open_side_bar(address)}")
+        port = free_port()
+        command, log = lab_command(environment, port), Path(folder) / "lab.log"
+        with serving(command, port, log, health="api", environment=environment) as uri:
+            print(f"the side bar says: {open_side_bar(f'{uri}/lab?token={TOKEN}&reset')}")
 
 
 if __name__ == "__main__":
