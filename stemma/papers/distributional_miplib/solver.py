@@ -15,10 +15,18 @@ BUILT_IN = ("pscost", "relpscost", "random", "vanillafullstrong")
 
 @dataclass(frozen=True)
 class Limits:
-    """Where every solver stops alike: nodes, and seconds as a safety net."""
+    """What every solver gets alike.
+
+    Attributes:
+        nodes: nodes after which it stops.
+        seconds: a safety net.
+        root_cuts: cutting planes at the root, as in the paper's code. Programs small enough for
+            two cores are often solved by them before anything is branched on.
+    """
 
     nodes: int
     seconds: float
+    root_cuts: bool = True
 
 
 @dataclass(frozen=True)
@@ -82,6 +90,7 @@ def prepare(milp: Milp, seed: int, limits: Limits) -> Model:
             "randomization/randomseedshift": seed,
             "separating/maxrounds": 0,
             "presolving/maxrestarts": 0,
+            "separating/maxroundsroot": -1 if limits.root_cuts else 0,
             "limits/nodes": limits.nodes,
             "limits/time": limits.seconds,
         }
@@ -123,3 +132,11 @@ def solve(milp: Milp, branching: str | Branching, seed: int, limits: Limits) -> 
     )
     model.freeProb()
     return outcome
+
+
+def run_with(milp: Milp, branching: Branching, seed: int, limits: Limits) -> None:
+    """Solve a program for what a rule of ours sees on the way."""
+    model = prepare(milp, seed, limits)
+    branching.include(model)
+    model.optimize()
+    model.freeProb()
