@@ -112,9 +112,10 @@ def train(
     held_out, held_targets = _join(validation)
     best, kept = np.inf, {k: v.clone() for k, v in policy.state_dict().items()}
     for step in range(1, training.steps + 1):
-        batch, targets = _join([samples[i] for i in rng.integers(len(samples), size=training.batch)])
+        picked = rng.integers(len(samples), size=training.batch)
+        batch, targets = _join([samples[i] for i in picked])
         optimizer.zero_grad()
-        loss(policy(batch), batch, targets).backward()
+        loss(policy(batch), batch, targets).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         if step % training.check_every == 0:
             with torch.no_grad():

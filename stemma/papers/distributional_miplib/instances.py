@@ -6,7 +6,7 @@ Each takes a NumPy generator and sizes, and returns a minimization (maximization
 import itertools
 from pathlib import Path
 
-import networkx as nx
+import networkx as nx  # type: ignore[import-untyped]
 import numpy as np
 from scipy import sparse
 
@@ -100,7 +100,7 @@ def _price(bundle: list[int], private: Array) -> float:
 
 
 def _packing(groups: list[list[int]], prices: Array, rows: int) -> Milp:
-    """Return: pick columns of the highest price, each row (its members: ``groups``) at most once."""
+    """Return: pick columns of the highest total price, no two that share a row of ``groups``."""
     i = np.concatenate(groups)
     j = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
     matrix = sparse.csr_array((np.ones(len(i)), (i, j)), shape=(rows, len(groups)))
@@ -159,20 +159,25 @@ def facility_location(
     distance = np.linalg.norm(shops[:, None] - sites[None], axis=2)
     cost = 10.0 * distance * demand[:, None]
     shares = sparse.kron(sparse.eye_array(customers), np.ones((1, facilities)))
+    links = customers * facilities
     served = sparse.hstack([sparse.csr_array((customers, facilities)), shares])
     load = sparse.kron(demand[None], sparse.eye_array(facilities))
     within = sparse.hstack([-sparse.diags_array(capacity), load])
+    total = sparse.hstack([-sparse.csr_array(capacity[None]), sparse.csr_array((1, links))])
     opened = sparse.kron(np.ones((customers, 1)), sparse.eye_array(facilities))
-    linked = sparse.hstack([-opened, sparse.eye_array(customers * facilities)])
-    k = facilities + customers * facilities
-    total = sparse.hstack([-sparse.csr_array(capacity[None]), sparse.csr_array((1, k - facilities))])
-    matrix = sparse.csr_array(sparse.vstack([served, within, total, linked]))
-    rhs = np.concatenate(
-        [np.full(customers, np.inf), np.zeros(facilities), [-demand.sum()], np.zeros(k - facilities)]
+    linked = sparse.hstack([-opened, sparse.eye_array(links)])
+    zeros, k = np.zeros, facilities + links
+    return Milp(
+        objective=np.concatenate([fixed, cost.ravel()]),
+        matrix=sparse.csr_array(sparse.vstack([served, within, total, linked])),
+        lhs=np.concatenate([np.ones(customers), np.full(1 + k, -np.inf)]),
+        rhs=np.concatenate(
+            [np.full(customers, np.inf), zeros(facilities), [-demand.sum()], zeros(links)]
+        ),
+        lower=zeros(k),
+        upper=np.ones(k),
+        integer=np.arange(k) < facilities,
     )
-    lhs = np.concatenate([np.ones(customers), np.full(1 + k, -np.inf)])
-    bounds = np.zeros(k), np.ones(k), np.arange(k) < facilities
-    return Milp(np.concatenate([fixed, cost.ravel()]), matrix, lhs, rhs, *bounds)
 
 
 def vertex_cover(rng: np.random.Generator, nodes: int, affinity: int = 4) -> Milp:

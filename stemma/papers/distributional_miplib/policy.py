@@ -78,7 +78,8 @@ class PreNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the normalized rows."""
-        return (x - self.shift) * self.scale
+        normalized: Tensor = (x - self.shift) * self.scale
+        return normalized
 
 
 class HalfConvolution(nn.Module):
@@ -96,9 +97,7 @@ class HalfConvolution(nn.Module):
         self.before = PreNorm(width, shifts=False)
         self.message = nn.Linear(width, width)
         self.after = PreNorm(width, shifts=False)
-        self.update = nn.Sequential(
-            nn.Linear(2 * width, width), nn.ReLU(), nn.Linear(width, width)
-        )
+        self.update = nn.Sequential(nn.Linear(2 * width, width), nn.ReLU(), nn.Linear(width, width))
 
     def joint(self, senders: Tensor, receivers: Tensor, edges: Tensor, weights: Tensor) -> Tensor:
         """Return (e, width): what the first normalization sees. ``edges``: sender, receiver."""

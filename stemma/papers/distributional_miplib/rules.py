@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from pyscipopt import SCIP_RESULT, Branchrule, Model
+from pyscipopt import SCIP_RESULT, Branchrule, Model  # type: ignore[attr-defined]
 
 from stemma.papers.distributional_miplib.state import State, observe
 from stemma.stats import Array
@@ -36,7 +36,7 @@ class Sample:
     scores: Array
 
 
-class Branching(Branchrule):  # type: ignore[misc]
+class Branching(Branchrule):
     """A rule that SCIP asks before its own."""
 
     def __init__(self) -> None:

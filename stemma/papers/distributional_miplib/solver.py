@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from pyscipopt import SCIP_EVENTTYPE, Eventhdlr, Model
+from pyscipopt import SCIP_EVENTTYPE, Eventhdlr, Model  # type: ignore[attr-defined]
 
 from stemma.papers.distributional_miplib.milp import Milp, build
 from stemma.papers.distributional_miplib.rules import TOP_PRIORITY, Branching
@@ -60,7 +60,7 @@ class Outcome:
     curve: list[tuple[float, float, float]] = field(default_factory=list)
 
 
-class _Curve(Eventhdlr):  # type: ignore[misc]
+class _Curve(Eventhdlr):
     """Notes primal and dual value after each node."""
 
     def __init__(self) -> None:

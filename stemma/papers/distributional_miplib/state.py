@@ -8,6 +8,8 @@ from pyscipopt import Model
 
 from stemma.stats import Array
 
+Indices = np.ndarray[Any, np.dtype[np.int64]]
+
 CONSTRAINT_FEATURES, VARIABLE_FEATURES = 5, 19
 _INFINITE = 1e20
 # Columns of PySCIPOpt's 19 features of a variable, and what they are divided by.
@@ -29,10 +31,10 @@ class State:
     """
 
     constraints: Array
-    edges: "np.ndarray[Any, np.dtype[np.int64]]"
+    edges: Indices
     weights: Array
     variables: Array
-    candidates: "np.ndarray[Any, np.dtype[np.int64]]"
+    candidates: Indices
 
 
 def observe(model: Model) -> State:
@@ -42,9 +44,9 @@ def observe(model: Model) -> State:
     its feature "bias" is 0 for a row without a left side.
     """
     columns, entries, rows, _ = model.getBipartiteGraphRepresentation()
-    cost_norm = float(np.linalg.norm([column[_COST] for column in columns])) or 1.0
-    age = float(model.getNLPs()) + 10.0
     variables = np.nan_to_num(np.array(columns, dtype=np.float64))
+    cost_norm = float(np.linalg.norm(variables[:, _COST])) or 1.0
+    age = float(model.getNLPs()) + 10.0
     variables[:, [_COST, _REDUCED_COST]] /= cost_norm
     variables[:, _AGE] /= age
     constraints, kept, signs, norms = _sides(model, rows, cost_norm, age)
@@ -61,11 +63,12 @@ def observe(model: Model) -> State:
 
 def _sides(
     model: Model, features: list[list[float]], cost_norm: float, age: float
-) -> tuple[Array, "np.ndarray[Any, np.dtype[np.int64]]", Array, Array]:
+) -> tuple[Array, Indices, Array, Array]:
     """Return features, row, sign and norm of each one-sided constraint: lower sides first."""
     rows = model.getLPRowsData()
-    table = np.array([(row.getLhs(), row.getRhs(), row.getConstant(), row.getNorm()) for row in rows])
-    norms = np.where(table[:, 3] > 0, table[:, 3], 1.0)
+    table = np.array([(row.getLhs(), row.getRhs(), row.getConstant()) for row in rows])
+    lengths = np.array([row.getNorm() for row in rows])
+    norms = np.where(lengths > 0, lengths, 1.0)
     known = np.array(features, dtype=np.float64)
     cosine, dual, ages = known[:, 3], known[:, 8] / (norms * cost_norm), known[:, 9] / age
     blocks, kept, signs = [], [], []
@@ -80,8 +83,8 @@ def _sides(
 
 
 def _edges(
-    entries: Array, kept: Array, signs: Array, norms: Array, rows: int
-) -> tuple["np.ndarray[Any, np.dtype[np.int64]]", Array]:
+    entries: Array, kept: Indices, signs: Array, norms: Array, rows: int
+) -> tuple[Indices, Array]:
     """Return (2, e) edges and (e,) weights of the one-sided constraints."""
     column, row = entries[:, 0].astype(np.int64), entries[:, 1].astype(np.int64)
     found, weights = [], []
