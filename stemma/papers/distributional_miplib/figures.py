@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from stemma import stats
-from stemma.papers.distributional_miplib.evidence import own_accuracy, paired, shifted_mean
+from stemma.papers.distributional_miplib.evidence import own_accuracy, paired
 from stemma.papers.distributional_miplib.study import HOMOGENEOUS, MIXED, TOTAL, WITHOUT, Solution
 
 COLOURS = {HOMOGENEOUS: "tab:blue", MIXED: "tab:orange", TOTAL: "tab:green"}
@@ -77,18 +77,21 @@ def _curve(axis: Axes, values: "pd.Series[Any]", label: str, colour: str) -> Non
 
 
 def nodes_per_rule(table: pd.DataFrame, rules: Sequence[str]) -> Figure:
-    """1-shifted geometric mean of nodes per domain and rule, 95 % bootstrap intervals."""
+    """1-shifted geometric mean of nodes per domain and rule, 95 % t intervals of its logarithm."""
     domains = list(table.domain.unique())
     figure, axis = plt.subplots(figsize=(10, 3.6), layout="constrained")
     for j, rule in enumerate(rules):
-        groups = [table[(table.domain == d) & (table.rule == rule)].nodes for d in domains]
-        means = np.array([shifted_mean(g) for g in groups])
-        bands = [stats.mean_interval(np.log1p(g), 0.95, "bca") for g in groups]
-        low = means - np.array([np.expm1(b.low) for b in bands])
-        high = np.array([np.expm1(b.high) for b in bands]) - means
-        at = np.arange(len(domains)) + (j - (len(rules) - 1) / 2) * 0.8 / len(rules)
-        bars = np.clip([low, high], 0, None)
-        axis.errorbar(at, means, bars, fmt="o", ms=4, capsize=2, label=rule)
+        groups = {
+            i: np.log1p(table[(table.domain == domain) & (table.rule == rule)].nodes)
+            for i, domain in enumerate(domains)
+        }
+        groups = {i: logs for i, logs in groups.items() if len(logs)}  # no policy of its own
+        means = np.expm1([logs.mean() for logs in groups.values()])
+        bands = [stats.mean_interval(logs, 0.95) for logs in groups.values()]
+        low = means - np.expm1([band.low for band in bands])
+        high = np.expm1([band.high for band in bands]) - means
+        at = np.array(list(groups)) + (j - (len(rules) - 1) / 2) * 0.8 / len(rules)
+        axis.errorbar(at, means, [low, high], fmt="o", ms=4, capsize=2, label=rule)
     axis.set(yscale="log", ylabel="nodes (shifted geometric mean)")
     axis.set_xticks(range(len(domains)), [_words(d) for d in domains])
     axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))

@@ -102,12 +102,14 @@ class HalfConvolution(nn.Module):
     def joint(self, senders: Tensor, receivers: Tensor, edges: Tensor, weights: Tensor) -> Tensor:
         """Return (e, width): what the first normalization sees. ``edges``: sender, receiver."""
         from_senders = self.sender(senders)[edges[0]]
-        return from_senders + self.edge(weights) + self.receiver(receivers)[edges[1]]
+        joint: Tensor = from_senders + self.edge(weights) + self.receiver(receivers)[edges[1]]
+        return joint
 
     def total(self, joint: Tensor, edges: Tensor, receivers: int) -> Tensor:
         """Return (receivers, width): the summed messages."""
         messages = self.message(torch.relu(self.before(joint)))
-        return messages.new_zeros(receivers, messages.shape[1]).index_add(0, edges[1], messages)
+        sums: Tensor = messages.new_zeros(receivers, messages.shape[1])
+        return sums.index_add(0, edges[1], messages)
 
     def forward(self, senders: Tensor, receivers: Tensor, edges: Tensor, weights: Tensor) -> Tensor:
         """Return (receivers, width) new embeddings of the receiving side."""
