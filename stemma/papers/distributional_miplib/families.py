@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
-import networkx as nx  # type: ignore[import-untyped]
+import networkx as nx
 import numpy as np
 
 from stemma.papers.distributional_miplib import instances
@@ -21,7 +21,6 @@ class Use(IntEnum):
     VALIDATE = 1
     TEST = 2
     LARGER = 3
-    SIZES = 4
 
 
 @dataclass(frozen=True)

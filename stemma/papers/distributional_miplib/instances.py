@@ -6,7 +6,7 @@ Each takes a NumPy generator and sizes, and returns a minimization (maximization
 import itertools
 from pathlib import Path
 
-import networkx as nx  # type: ignore[import-untyped]
+import networkx as nx
 import numpy as np
 from scipy import sparse
 

@@ -5,13 +5,11 @@ gradient steps: ``homogeneous`` on N programs of one domain, ``mixed`` on N of e
 paper's), ``mixed in total`` on N of all domains together, ``without`` on N of all but one.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
-import torch
-from joblib import Parallel, delayed  # type: ignore[import-untyped]
 
 from stemma.papers.distributional_miplib.families import Family, Use
 from stemma.papers.distributional_miplib.imitation import (
@@ -33,15 +31,9 @@ from stemma.papers.distributional_miplib.solver import Limits, Outcome, solve
 from stemma.papers.distributional_miplib.state import State
 from stemma.stats import Array
 
-T = TypeVar("T")
-
 HOMOGENEOUS, MIXED, TOTAL, WITHOUT = "homogeneous", "mixed", "mixed in total", "without"
 STRONG = "strong"
 """Our strong branching at every node (SCIP's own rules go by SCIP's names)."""
-
-
-Task = tuple[Callable[..., T], tuple[Any, ...]]
-"""A function and its arguments."""
 
 
 class Asking(NamedTuple):
@@ -111,17 +103,6 @@ class Solution(NamedTuple):
     outcome: Outcome
 
 
-def parallel(tasks: Iterable[Task[T]], processes: int) -> Iterator[T]:
-    """Yield the result of each (function, arguments), in their order, as they come.
-
-    Args:
-        tasks: the calls.
-        processes: processes at work, each with one thread; 0 means all cores.
-    """
-    calls = [delayed(function)(*arguments) for function, arguments in tasks]
-    yield from Parallel(n_jobs=processes or -1, return_as="generator")(calls)
-
-
 def collect(family: Family, seed: int, counts: Counts, asking: Asking) -> Corpus:
     """Ask the expert on all programs of one domain and replicate."""
 
@@ -182,7 +163,6 @@ def fit(
     training: Training,
 ) -> Fitted:
     """Train one arm and measure its accuracy on each domain's test samples."""
-    torch.set_num_threads(1)  # the bits do not depend on the number of cores
     policy = train(*samples, seed, training)
     found = {domain: accuracy(policy, test) for domain, test in tests.items()}
     return Fitted(arm, seed, len(samples[0]), policy, found)
@@ -211,7 +191,6 @@ def branch(
     ``rules`` names policies, SCIP's own rules and :data:`STRONG`; a name that ends in
     "turned round" is a policy asked for its worst choice.
     """
-    torch.set_num_threads(1)
     solutions = []
     for number, milp in enumerate(family.scaled(size).draw(seed, use, count)):
         for name, rule in rules.items():
