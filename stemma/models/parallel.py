@@ -1,4 +1,4 @@
-"""Independent jobs in threads (PyTorch leaves the interpreter's lock while it computes) or processes.
+"""Independent jobs in threads, where PyTorch leaves the interpreter's lock, or in processes.
 
 Every job computes with one thread, so that not a bit depends on the number of workers.
 """
@@ -25,9 +25,9 @@ def threaded(job: Callable[[S], T], items: Iterable[S], workers: int) -> Iterato
 def in_processes(
     job: Callable[..., T], tasks: Iterable[tuple[Any, ...]], workers: int = 0
 ) -> Iterator[T]:
-    """Yield ``job(*task)`` in the order of ``tasks``, ``workers`` processes at a time (0: all cores).
+    """Yield ``job(*task)`` in the order of ``tasks``, in ``workers`` processes (0: all cores).
 
-    For jobs that hold the interpreter's lock. Jobs, tasks and results travel between processes.
+    For jobs that hold the interpreter's lock; tasks and results are pickled.
     """
     with parallel_config("loky", n_jobs=workers or -1, inner_max_num_threads=1):
         yield from Parallel(return_as="generator")(delayed(job)(*task) for task in tasks)
