@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from stemma import stats
 from stemma.papers.distributional_miplib.evidence import own_accuracy, paired
@@ -114,6 +115,9 @@ def forest(table: pd.DataFrame, ours: str, baselines: Sequence[str]) -> Figure:
             axis.plot(np.exp(difference.mean()), place, "o", color="tab:blue")
         axis.axvline(1.0, color="black", lw=0.8, ls=":")
         axis.set(xscale="log", xlabel=f"nodes: {ours} / {baseline}")
+        axis.xaxis.set_major_locator(LogLocator(base=2))
+        axis.xaxis.set_major_formatter("{x:g}")
+        axis.xaxis.set_minor_formatter(NullFormatter())
         axis.set_yticks(range(len(domains)), [_line(d) for d in domains])
     axes[0, 0].invert_yaxis()
     return figure
