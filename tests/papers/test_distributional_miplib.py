@@ -213,7 +213,7 @@ def test_strong_branching_solves_both_children() -> None:
 def test_the_expert_makes_smaller_trees_and_the_worst_choice_larger_ones(
     samples: list[Sample],
 ) -> None:
-    policy = train(samples, samples[:8], 0, Training(16, 40, 8, 2e-3, 10))
+    policy = train(samples, samples[:8], 0, Training(16, 40, 8, 2e-3, 10)).policy
     nodes: dict[str, int] = dict.fromkeys(("random", "strong", "policy", "worst"), 0)
     for number, milp in enumerate(parse_family("gisp-26").draw(12, Use.TEST, 4)):
         rules = {
@@ -285,6 +285,25 @@ def test_normalizing_layers_have_unit_scale_on_training_data(samples: list[Sampl
     assert normal.mean(0).numpy() == pytest.approx(np.zeros(19), abs=1e-3)
 
 
+def test_messages_are_summed_as_the_paper_writes_them(samples: list[Sample]) -> None:
+    torch.manual_seed(4)
+    policy, batch = Policy(8), collate([samples[0].state])
+    layer, back = policy.to_constraints, batch.edges.flip(0)
+    torch.nn.init.normal_(layer.message.bias)
+    with torch.no_grad():
+        senders, receivers = (
+            torch.randn(len(batch.variables), 8),
+            torch.randn(len(batch.constraints), 8),
+        )
+        joint = layer.joint(senders, receivers, back, batch.weights)
+        ours = layer.total(joint, back, len(receivers))
+        messages = layer.message(torch.relu(layer.before(joint)))
+        direct = torch.zeros_like(receivers)
+        for place, message in zip(back[1].tolist(), messages, strict=True):
+            direct[place] += message
+    assert ours.numpy() == pytest.approx(direct.numpy(), abs=1e-4)
+
+
 def test_the_loss_is_the_cross_entropy_over_each_state(samples: list[Sample]) -> None:
     states = [s.state for s in samples[:4]]
     batch = collate(states)
@@ -319,8 +338,8 @@ def test_accuracy_counts_ties_and_tells_chance(samples: list[Sample]) -> None:
 
 def test_training_learns_and_repeats_itself(samples: list[Sample]) -> None:
     training = Training(16, 40, 8, 2e-3, 10)
-    policy = train(samples, samples, 7, training)
-    again = train(samples, samples, 7, training)
+    policy = train(samples, samples, 7, training).policy
+    again = train(samples, samples, 7, training).policy
     for ours, theirs in zip(policy.parameters(), again.parameters(), strict=True):
         assert torch.equal(ours, theirs)
     found = accuracy(policy, samples)

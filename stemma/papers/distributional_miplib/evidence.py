@@ -24,7 +24,7 @@ def accuracies_table(fitted: Sequence[Fitted]) -> pd.DataFrame:
     """Return a row per policy and test domain."""
     rows = [
         f.arm._asdict()
-        | {"seed": f.seed, "samples": f.samples, "test": domain}
+        | {"seed": f.seed, "samples": f.samples, "best_step": f.best_step, "test": domain}
         | accuracy._asdict()
         for f in fitted
         for domain, accuracy in f.accuracies.items()

@@ -1,5 +1,6 @@
 """Learning to branch by imitation: samples of the expert, training, accuracy."""
 
+import copy
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -33,6 +34,13 @@ class Training(NamedTuple):
     batch: int
     rate: float
     check_every: int
+
+
+class Trained(NamedTuple):
+    """A policy and the gradient step whose weights it has: that of the least validation loss."""
+
+    policy: Policy
+    best_step: int
 
 
 class Accuracy(NamedTuple):
@@ -91,7 +99,7 @@ def _join(samples: Sequence[Sample]) -> tuple[Batch, Tensor]:
 
 def train(
     samples: Sequence[Sample], validation: Sequence[Sample], seed: int, training: Training
-) -> Policy:
+) -> Trained:
     """Return a policy that imitates the expert, with the weights of least validation loss.
 
     Raises:
@@ -110,7 +118,7 @@ def train(
         optimizer, factor=RATE_CUT, patience=PATIENCE
     )
     held_out, held_targets = _join(validation)
-    best, kept = np.inf, {k: v.clone() for k, v in policy.state_dict().items()}
+    best, best_step, kept = np.inf, 0, copy.deepcopy(policy.state_dict())
     for step in range(1, training.steps + 1):
         picked = rng.integers(len(samples), size=training.batch)
         batch, targets = _join([samples[i] for i in picked])
@@ -122,9 +130,9 @@ def train(
                 current = float(loss(policy(held_out), held_out, held_targets))
             plateau.step(current)
             if current < best:
-                best, kept = current, {k: v.clone() for k, v in policy.state_dict().items()}
+                best, best_step, kept = current, step, copy.deepcopy(policy.state_dict())
     policy.load_state_dict(kept)
-    return policy.eval()
+    return Trained(policy.eval(), best_step)
 
 
 def accuracy(policy: Policy, samples: Sequence[Sample]) -> Accuracy:

@@ -107,9 +107,12 @@ class HalfConvolution(nn.Module):
 
     def total(self, joint: Tensor, edges: Tensor, receivers: int) -> Tensor:
         """Return (receivers, width): the summed messages."""
-        messages = self.message(torch.relu(self.before(joint)))
-        sums: Tensor = messages.new_zeros(receivers, messages.shape[1])
-        return sums.index_add(0, edges[1], messages)
+        # The last layer of a message is linear: it is applied to the sum, once a receiver.
+        active = torch.relu(self.before(joint))
+        sums = active.new_zeros(receivers, active.shape[1]).index_add(0, edges[1], active)
+        degree = torch.bincount(edges[1], minlength=receivers)
+        total: Tensor = self.message(sums) + (degree - 1)[:, None] * self.message.bias
+        return total
 
     def forward(self, senders: Tensor, receivers: Tensor, edges: Tensor, weights: Tensor) -> Tensor:
         """Return (receivers, width) new embeddings of the receiving side."""

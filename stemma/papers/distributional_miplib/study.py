@@ -82,11 +82,21 @@ class Arm(NamedTuple):
 
 
 class Fitted(NamedTuple):
-    """A trained policy and its accuracy on each domain's test samples."""
+    """A trained policy and its accuracy on each domain's test samples.
+
+    Attributes:
+        arm: what it learned from.
+        seed: the replicate.
+        samples: how many it learned from.
+        best_step: the gradient step whose weights it has.
+        policy: the network.
+        accuracies: by domain.
+    """
 
     arm: Arm
     seed: int
     samples: int
+    best_step: int
     policy: Policy
     accuracies: dict[str, Accuracy]
 
@@ -163,9 +173,9 @@ def fit(
     training: Training,
 ) -> Fitted:
     """Train one arm and measure its accuracy on each domain's test samples."""
-    policy = train(*samples, seed, training)
+    policy, best_step = train(*samples, seed, training)
     found = {domain: accuracy(policy, test) for domain, test in tests.items()}
-    return Fitted(arm, seed, len(samples[0]), policy, found)
+    return Fitted(arm, seed, len(samples[0]), best_step, policy, found)
 
 
 def turned_round(policy: Policy) -> Branching:
