@@ -27,7 +27,7 @@ def stranger(own: Alice, seed: int) -> TrainingRun:
     return pretrain(own.model.config, 1, rows, order, own.run.recipe)
 
 
-def tested(
+def query_all(
     own: Alice,
     suspects: Mapping[str, PreTrainedModel],
     reference: TrainingRun,

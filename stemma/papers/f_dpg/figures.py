@@ -143,27 +143,21 @@ def gradient_noise(
     runs: Mapping[str, Sequence[Tuned]],
     noise: Mapping[str, Mapping[float, Mapping[str, list[Noise]]]],
 ) -> Figure:
-    """Draw noise-to-signal at matched alignment (top), the gradient's norm by step (bottom)."""
+    """Draw noise-to-signal at matched alignment (top), the gradient's norm by step (bottom).
+
+    Args:
+        runs: by kind of target.
+        noise: by kind, level of alignment and objective.
+    """
     figure, axes = plt.subplots(2, len(noise), figsize=(5 * len(noise), 6.4), squeeze=False)
     for column, (kind, by_level) in zip(axes.T, noise.items(), strict=True):
-        for i, name in enumerate(next(iter(by_level.values()))):
-            for level, by_name in by_level.items():
-                ratio = [n.noise_to_signal for n in by_name[name]]
-                x = np.full(len(ratio), level) + 0.04 * (i - 0.5)
-                column[0].scatter(x, ratio, s=14, color=COLOURS[name], alpha=0.5, lw=0)
-                if ratio:
-                    middle = stats.gmean(ratio)
-                    label = name if level == max(by_level) else None
-                    column[0].plot(
-                        x[0], middle, "_", ms=22, mew=2.5, color=COLOURS[name], label=label
-                    )
+        _noise_points(column[0], by_level)
         column[0].set(yscale="log", title=kind, xlabel="alignment at which it is measured")
         for run in runs[kind]:
             for name, norms in zip(run.objectives, run.gradient_norm, strict=True):
                 if name != FILTERED:
-                    column[1].plot(
-                        np.median(norms, axis=0), lw=0.8, color=COLOURS[name], label=name
-                    )
+                    middle = np.median(norms, axis=0)
+                    column[1].plot(middle, lw=0.8, color=COLOURS[name], label=name)
         column[1].set(yscale="log", xlabel="step")
     axes[0, 0].set_ylabel("noise / signal of one batch's gradient")
     axes[1, 0].set_ylabel("norm of the gradient, median")
@@ -171,6 +165,16 @@ def gradient_noise(
     axes[1, 0].legend(fontsize=8)
     figure.tight_layout()
     return figure
+
+
+def _noise_points(axis: Axes, by_level: Mapping[float, Mapping[str, list[Noise]]]) -> None:
+    for level, by_name in by_level.items():
+        for shift, (name, values) in zip((-0.02, 0.02), by_name.items(), strict=True):
+            ratio = [n.noise_to_signal for n in values]
+            colour, label = COLOURS[name], name if level == min(by_level) else None
+            axis.scatter(np.full(len(ratio), level + shift), ratio, s=14, color=colour, alpha=0.5)
+            middle = stats.gmean(ratio) if ratio else np.nan
+            axis.plot(level + shift, middle, "_", ms=22, mew=2.5, color=colour, label=label)
 
 
 def text_curves(curves: Mapping[str, Mapping[str, Sequence[Array]]], width: int = 10) -> Figure:

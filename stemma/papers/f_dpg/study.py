@@ -1,4 +1,4 @@
-"""From runs to choices and numbers: the learning rate, the contests of C2, tables of differences."""
+"""From runs to choices and evidence: the learning rate, the contests of C2, the theorem's errors."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
