@@ -240,7 +240,7 @@ def filtered_tuning(
     """Return a copy tuned by maximum likelihood on weighed samples of the base model.
 
     The cheap rival: it sees as many samples as ``tune`` draws, all of them from a(x). Batches are
-    drawn with probability proportional to P / a.
+    drawn with probability proportional to P / a. Without a sample with P > 0 it stays as it was.
     """
     rng = np.random.default_rng(seed)
     chosen = rng.choice(len(pool.texts), tuning.steps * tuning.batch, replace=False)
@@ -248,7 +248,7 @@ def filtered_tuning(
     weights = np.exp(feature.score(feature.values(seen.texts)))
     model = clone(base.model)
     optimizer = torch.optim.Adam(model.parameters(), lr=tuning.learning_rate)
-    for _ in range(tuning.steps):
+    for _ in range(tuning.steps if weights.any() else 0):
         rows = rng.choice(len(weights), tuning.batch, p=weights / weights.sum())
         _update(optimizer, -_log_probability(base, model, seen.sequences[rows]).mean())
     model.train(False)
