@@ -14,17 +14,18 @@ from stemma.models.scoring import token_losses
 Array = NDArray[np.float64]
 
 
-def sibling(own: Alice, seed: int) -> TrainingRun:
-    """Train on Alice's examples from her initial weights, in an order of its own."""
-    order = np.random.default_rng([seed, 1]).permutation(len(own.rows))
-    return pretrain(own.model.config, 0, own.rows, order, own.run.recipe)
+def relative(own: Alice, seed: int, same_examples: bool) -> TrainingRun:
+    """Train an innocent relative of Alice, in an order of its own.
 
-
-def stranger(own: Alice, seed: int) -> TrainingRun:
-    """Train on other examples, from other weights."""
-    rows = own.corpus.bob[: len(own.rows)]
-    order = np.random.default_rng([seed, 2]).permutation(len(rows))
-    return pretrain(own.model.config, 1, rows, order, own.run.recipe)
+    Args:
+        own: Alice.
+        seed: decides the order.
+        same_examples: train a sibling, from her initial weights on her examples; otherwise a
+            stranger, from other weights on other examples.
+    """
+    rows = own.rows if same_examples else own.corpus.bob[: len(own.rows)]
+    order = np.random.default_rng([seed, 1]).permutation(len(rows))
+    return pretrain(own.model.config, 0 if same_examples else 1, rows, order, own.run.recipe)
 
 
 def query_all(

@@ -1,4 +1,4 @@
-"""From runs to choices and evidence: the learning rate, the contests of C2, the theorem's errors."""
+"""From runs to choices and evidence: the learning rate, C2's contests, the theorem's errors."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
