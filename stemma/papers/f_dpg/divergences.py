@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 LOG_T_CAP = 12.0
-"""Where f'(infinity) is infinite, log t is cut here: p(x) = 0 gets this reward and no less."""
+"""Where f'(infinity) is infinite, p(x) = 0 gets the reward of this log t; finite ones are kept."""
 
 _LOG2 = math.log(2.0)
 
@@ -84,7 +84,7 @@ def pseudo_reward(name: str, log_t: Tensor) -> Tensor:
     """
     divergence = DIVERGENCES[name]
     if math.isinf(divergence.slope_at_infinity):
-        log_t = log_t.clamp(max=LOG_T_CAP)
+        log_t = torch.where(torch.isposinf(log_t), LOG_T_CAP, log_t)
     return -divergence.slope(log_t)
 
 

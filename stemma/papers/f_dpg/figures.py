@@ -27,22 +27,18 @@ _TITLES = {
     "JS": "Jensen-Shannon, nats",
     "entropy": "entropy, nats",
 }
+_LOGARITHMIC = ("KL(p, pi)", "TV", "JS")
 
 
 def pseudo_rewards() -> Figure:
     """Draw -f'(t) against log t for every divergence."""
     log_t = torch.linspace(-4, 4, 401, dtype=torch.float64)
     figure, axis = plt.subplots(figsize=(6, 3.6))
-    for name, divergence in DIVERGENCES.items():
-        axis.plot(
-            log_t,
-            pseudo_reward(name, log_t),
-            color=COLOURS[name],
-            label=f"{name}: {divergence.title}",
-        )
+    for name in DIVERGENCES:
+        axis.plot(log_t, pseudo_reward(name, log_t), color=COLOURS[name], label=name)
     axis.axvline(0, color="0.8", lw=0.8, zorder=0)
     axis.set(ylim=(-5, 12), xlabel="log t = log pi(x) / p(x)", ylabel="pseudo-reward -f'(t)")
-    axis.legend(fontsize=7)
+    axis.legend()
     return figure
 
 
@@ -52,17 +48,16 @@ def training_curves(runs: Mapping[str, Sequence[Tuned]]) -> Figure:
         len(runs), len(_TITLES), figsize=(14, 2.5 * len(runs)), sharex=True, squeeze=False
     )
     for row, (kind, tuned) in zip(axes, runs.items(), strict=True):
-        for axis, (metric, title) in zip(row, _TITLES.items(), strict=True):
+        for axis, metric in zip(row, _TITLES, strict=True):
             for run in tuned:
                 for name, values in zip(run.objectives, run.metrics[metric], strict=True):
                     _band(axis, run.steps, values, name)
-            if metric in ("KL(p, pi)", "TV", "JS"):
+            if metric in _LOGARITHMIC:
                 axis.set_yscale("log")
-            if row is axes[0]:
-                axis.set_title(title, fontsize=10)
         row[0].set_ylabel(kind)
-    for axis in axes[-1]:
-        axis.set_xlabel("step")
+    for top, bottom, title in zip(axes[0], axes[-1], _TITLES.values(), strict=True):
+        top.set_title(title, fontsize=10)
+        bottom.set_xlabel("step")
     axes[0, 0].legend(fontsize=7)
     figure.tight_layout()
     return figure
