@@ -148,6 +148,7 @@ def gradient_noise(
     for column, (kind, by_level) in zip(axes.T, noise.items(), strict=True):
         _noise_points(column[0], by_level)
         column[0].set(yscale="log", title=kind, xlabel="alignment at which it is measured")
+        column[0].set(xticks=list(by_level), xlim=(min(by_level) - 0.1, max(by_level) + 0.1))
         for run in runs[kind]:
             for name, norms in zip(run.objectives, run.gradient_norm, strict=True):
                 if name != FILTERED:
@@ -190,7 +191,7 @@ def text_curves(curves: Mapping[str, Mapping[str, Sequence[Array]]], width: int 
             axis.plot(steps, np.mean(smooth, axis=0), color=COLOURS[name], lw=2, label=name)
         axis.set(title=target, xlabel="step")
     axes[0, 0].set_ylabel("alignment of the samples trained on")
-    axes[0, 0].legend(fontsize=8)
+    axes[0, -1].legend(fontsize=8)
     figure.tight_layout()
     return figure
 
@@ -223,7 +224,7 @@ def text_plane(
         axis.scatter(*starts[target], marker="s", s=40, color="k", label="base model")
         axis.set(title=target, xlabel="entropy, nats a sequence")
     axes[0, 0].set_ylabel("alignment")
-    axes[0, 0].legend(fontsize=7)
+    axes[0, -1].legend(fontsize=7)
     figure.tight_layout()
     return figure
 
@@ -241,33 +242,28 @@ def sizes(parameters: Sequence[float], differences: Array) -> Figure:
 
 
 def descent(
-    points: Mapping[str, tuple[float, float, str]], innocent: Mapping[str, float]
+    points: Mapping[str, Mapping[str, tuple[float, float]]], innocent: Mapping[str, float]
 ) -> Figure:
     """Draw the rank correlation with Alice's order against KL(pi || a).
 
     Args:
-        points: KL(pi || a), rho and objective of each derivative.
+        points: KL(pi || a) and rho of each derivative, by target and objective.
         innocent: rho of each control, drawn as a line.
     """
-    figure, axis = plt.subplots(figsize=(6.4, 3.8))
-    for name, (distance, rho, objective) in points.items():
-        colour = COLOURS.get(objective, "k")
-        axis.scatter(distance, rho, color=colour, s=36)
-        axis.annotate(
-            name, (distance, rho), (4, 3), textcoords="offset points", fontsize=7, color=colour
-        )
-    for rho in innocent.values():
-        axis.axhline(rho, color="0.6", ls=":", lw=1)
-    axis.annotate(
-        "controls (dotted)",
-        (1, max(innocent.values())),
-        (-2, 3),
-        xycoords=("axes fraction", "data"),
-        textcoords="offset points",
-        ha="right",
-        fontsize=8,
-        color="0.4",
-    )
+    figure, axis = plt.subplots(figsize=(6.8, 3.8))
+    for marker, (target, by_objective) in zip("os^DvP", points.items(), strict=False):
+        for objective, place in by_objective.items():
+            axis.scatter(
+                *place,
+                marker=marker,
+                color=COLOURS.get(objective, "k"),
+                s=40,
+                alpha=0.8,
+                label=f"{objective}, {target}" if target else objective,
+            )
+    for i, rho in enumerate(innocent.values()):
+        axis.axhline(rho, color="0.6", ls=":", lw=1, label="controls" if i == 0 else None)
     axis.set(xlabel="KL(pi || a), nats a sequence", ylabel="rho with the order of Alice's run")
-    axis.margins(x=0.15)
+    axis.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+    figure.tight_layout()
     return figure
