@@ -329,7 +329,7 @@ def test_targets_are_what_they_say(worlds):
 # The runs
 
 
-SETTING = toy.Setting(steps=30, batch=64, learning_rate=0.01, evaluate_every=15)
+SETTING = toy.Setting(steps=30, batch=64, learning_rate=0.01, evaluations=6)
 
 
 def test_policies_side_by_side_never_mix(worlds):

@@ -57,6 +57,7 @@ def training_curves(runs: Mapping[str, Sequence[Tuned]]) -> Figure:
         row[0].set_ylabel(kind)
     for top, bottom, title in zip(axes[0], axes[-1], _TITLES.values(), strict=True):
         top.set_title(title, fontsize=10)
+        bottom.set_xscale("symlog")
         bottom.set_xlabel("step")
     axes[0, 0].legend(fontsize=7)
     figure.tight_layout()

@@ -45,7 +45,7 @@ class Setting:
         steps: gradient steps.
         batch: samples of each step.
         learning_rate: of Adam.
-        evaluate_every: steps between two exact evaluations.
+        evaluations: exact evaluations after the first step, evenly spaced in the step's logarithm.
         baseline: whether the moving mean is subtracted from rewards.
         exact_z: use the exact Z instead of the running estimate.
     """
@@ -53,14 +53,15 @@ class Setting:
     steps: int
     batch: int
     learning_rate: float
-    evaluate_every: int
+    evaluations: int
     baseline: bool = True
     exact_z: bool = False
 
     @property
     def evaluated(self) -> list[int]:
         """Steps after which policies are evaluated; 0 is the base model."""
-        return [*range(0, self.steps, self.evaluate_every), self.steps]
+        spaced = np.geomspace(1, self.steps, self.evaluations).round().astype(int)
+        return [0, *np.unique(spaced).tolist()]
 
 
 @dataclass(frozen=True)
