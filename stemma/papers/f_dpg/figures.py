@@ -158,7 +158,7 @@ def gradient_noise(
         column[1].set(yscale="log", xlabel="step")
     axes[0, 0].set_ylabel("noise / signal of one batch's gradient")
     axes[1, 0].set_ylabel("norm of the gradient, median")
-    axes[0, 0].legend(fontsize=8)
+    axes[0, 0].legend(fontsize=8, loc="lower right")
     axes[1, 0].legend(fontsize=8)
     figure.tight_layout()
     return figure
