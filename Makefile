@@ -18,9 +18,10 @@ run: $(VENV)/.run ## Reproduce a paper (PAPER=palimpsest SCALE=small) and show i
 
 test: lint test-python test-lab ## Check style, types and layers, then run all tests
 
-# One thread a worker: the tests' many tiny problems crawl when two pools of threads fight.
+# Three workers on two cores: many tests wait. One thread a worker: the many tiny problems crawl
+# when pools of threads fight.
 test-python: $(VENV)/.dev
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 3
 
 # Those that open a browser want Debian's chromium.
 test-lab: $(VENV)/.lab

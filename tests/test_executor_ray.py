@@ -37,9 +37,18 @@ from pathlib import Path
 while node == "b" and not Path({gone!r}).exists():
     time.sleep(0.1)
 """
+# Each step waits until a poll saw more than before, so that a slow machine sees every run live.
 STEPS = """
+def seen():
+    polls = [json.loads(line) for line in open({trace!r})]
+    mine = [p for p in polls if p["slug"] == run.paper.slug and p["phase"] == "running"]
+    return len({{p["events"] for p in mine}})
 for _ in run.progress(range(4), "steps"):
-    time.sleep(0.6)
+    time.sleep(0.6)  # progress is told every half second
+    before, deadline = seen(), time.monotonic() + 60
+    run.log("step", float(before))
+    while seen() <= before and time.monotonic() < deadline:
+        time.sleep(0.2)
 """
 GOOD = "run.measure('C1', ours=[2, 3, 4, 3, 2], baseline=[0, 1, 0, 1, 0])"
 # A grandchild that would survive if only the kernel were killed.
@@ -59,8 +68,9 @@ def enter() -> Iterator[list[str]]:
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     made = House(tmp_path_factory.mktemp("house"))
     held = HELD.format(gone=str(made.root / GONE))
+    steps = STEPS.format(trace=str(made.runs / ray_cluster.TRACE))
     for number in range(8):
-        made.paper(f"paper-{number}", [START, held, STEPS, GOOD])
+        made.paper(f"paper-{number}", [START, held, steps, GOOD])
     made.paper("long", [START, SPAWN, LONG])
     made.paper("own", [START, SPAWN, LONG])
     made.paper("greedy", [START, GOOD])
@@ -94,7 +104,7 @@ class Driver:
 
     def finish(self) -> None:
         """Wait until every run is over."""
-        assert self._process.wait(180) == 0, self._log.read_text()[-3000:]
+        assert self._process.wait(600) == 0, self._log.read_text()[-3000:]
 
     def kill(self) -> None:
         self._process.kill()
@@ -107,7 +117,7 @@ class Driver:
         self.kill()
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 90) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 300) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"waited too long; last polls: {trace()[-4:]}"
