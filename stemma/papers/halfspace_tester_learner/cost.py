@@ -38,9 +38,8 @@ def measure_cost(
     x = torch.from_numpy(rng.standard_normal((1, n, d)))
     y = torch.where(x[..., 0] >= 0, 1.0, -1.0).double()
     design = Design((sigma,), degree, (), Schedule(max(1, 4 * (n // 2) // batch), batch))
-    product_table(
-        "gaussian", d, degree
-    )  # tables of the target are made once, not for each data set
+    # Tables of the target are made once, not for each data set.
+    product_table("gaussian", d, degree)
     product_table("gaussian", d - 1, degree)
 
     def once() -> None:

@@ -50,9 +50,8 @@ def _parents(d: int, degree: int) -> tuple[list[int], list[int]]:
 
 def monomials(x: Tensor, degree: int) -> Tensor:
     """Return all monomials up to ``degree`` of points (n, d), shape (C(d + degree, d), n)."""
-    rows = (
-        x.T.contiguous()
-    )  # one monomial a row: whole rows are copied, which is several times faster
+    # One monomial a row: whole rows are copied, which is several times faster.
+    rows = x.T.contiguous()
     levels = [torch.ones_like(rows[:1])]
     for k in range(1, degree + 1):
         parent, variable = _parents(x.shape[1], k)

@@ -1,14 +1,18 @@
 """The experiment: one row a data set and sample size."""
 
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from stemma.papers.halfspace_tester_learner.bands import Reference, SampledReference
-from stemma.papers.halfspace_tester_learner.bands import gaussian_reference as _gaussian
+from stemma.models.parallel import in_processes
+from stemma.papers.halfspace_tester_learner.bands import (
+    Reference,
+    SampledReference,
+    gaussian_reference,
+)
 from stemma.papers.halfspace_tester_learner.baselines import BASELINES, fit_baseline
 from stemma.papers.halfspace_tester_learner.labels import (
     Evaluator,
@@ -29,7 +33,6 @@ from stemma.papers.halfspace_tester_learner.tester import (
 from stemma.papers.halfspace_tester_learner.zoo import directions, make_law
 
 Row = dict[str, Any]
-R = TypeVar("R")
 
 OURS = "tester-learner"
 
@@ -68,23 +71,10 @@ def stream(seed: int, *names: object) -> np.random.Generator:
     return np.random.default_rng([seed, *(zlib.crc32(str(name).encode()) for name in names)])
 
 
-def parallel(
-    function: Callable[..., R], tasks: Sequence[tuple[Any, ...]], jobs: int
-) -> Iterator[R]:
-    """Yield ``function(*task)`` in the order of ``tasks``, on ``jobs`` processes."""
-    if jobs == 1:
-        yield from (function(*task) for task in tasks)
-        return
-    from joblib import Parallel, delayed, parallel_config  # type: ignore[import-untyped]
-
-    with parallel_config("loky", n_jobs=jobs, inner_max_num_threads=1):
-        yield from Parallel(return_as="generator")(delayed(function)(*task) for task in tasks)
-
-
 def make_reference(target: str, d: int, points: int, seed: int) -> Reference:
     """Return the target's band moments: exact for the Gaussian, else from ``points`` draws."""
     if target == "gaussian":
-        return _gaussian()
+        return gaussian_reference()
     sample = make_target(target).sample(stream(seed, "reference", target, d), points, d)
     return SampledReference(target, sample)
 
@@ -114,7 +104,7 @@ def calibrate(
     """Set thresholds for a test half of n points from ``sets`` simulated data sets."""
     chunks = np.array_split(np.arange(sets), max(jobs, sets // 50))
     tasks = [(reference, d, n, chunk.tolist(), plan) for chunk in chunks]
-    null = [s for part in parallel(null_statistics, tasks, jobs) for s in part]
+    null = [s for part in in_processes(null_statistics, tasks, jobs) for s in part]
     return set_thresholds(null, plan.design.degree, alpha)
 
 
@@ -203,4 +193,4 @@ def run_settings(
     tasks = [
         (s, list(range(sets)), plan, reference, thresholds[s.d, s.sizes[-1] // 2]) for s in settings
     ]
-    return parallel(run_sets, tasks, jobs)
+    return in_processes(run_sets, tasks, jobs)
