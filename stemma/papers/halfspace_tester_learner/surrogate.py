@@ -16,11 +16,11 @@ def ramp_slope(t: Tensor, sigma: Tensor | float) -> Tensor:
     return (1 - s) * (1 + 3 * s) / sigma
 
 
-def ramp(t: Tensor, sigma: Tensor | float) -> Tensor:
+def ramp(t: Tensor, sigma: float) -> Tensor:
     """Return l_sigma(t): t/sigma + 1/2 on |t| <= sigma/6, 0 below -sigma/2 and 1 above sigma/2."""
     a = t.abs()
     s = ((a - sigma / 6) * (3 / sigma)).clamp(0, 1)
-    rise = torch.minimum(a, torch.as_tensor(sigma / 6)) / sigma + (s + s**2 - s**3) / 3
+    rise = a.clamp(max=sigma / 6) / sigma + (s + s**2 - s**3) / 3
     return 0.5 + torch.sign(t) * rise
 
 
