@@ -11,6 +11,7 @@ from scipy import stats
 from transformers import PreTrainedModel
 
 from stemma.models.lm import build, parameter_count, small_config
+from stemma.models.parallel import in_processes
 from stemma.models.sampling import sample
 from stemma.models.scoring import sequence_losses, token_losses
 from stemma.models.tokenizer import encode_documents, train_bpe
@@ -359,3 +360,8 @@ def test_digest_sees_every_bit() -> None:
     assert weights_digest(other) != before
     assert weights_digest(model) == before
     assert weights_digest(model.to(torch.bfloat16)) != before
+
+
+def test_processes_keep_the_order_and_compute_with_one_thread() -> None:
+    assert list(in_processes(pow, [(2, n) for n in range(5)], workers=2)) == [1, 2, 4, 8, 16]
+    assert list(in_processes(torch.get_num_threads, [(), ()], workers=2)) == [1, 1]
