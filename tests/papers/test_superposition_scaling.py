@@ -81,13 +81,13 @@ def test_growth_keeps_all_features_and_decay_drops_rare_ones() -> None:
 
 
 def test_overlap_of_an_orthonormal_frame_and_of_the_welch_bound() -> None:
-    assert geometry.overlap(torch.eye(5)) == pytest.approx((0.0, 0.0), abs=1e-6)
+    assert geometry.squared_overlap(torch.eye(5)) == pytest.approx(0.0, abs=1e-9)
     mercedes = torch.tensor([[1.0, 0.0], [-0.5, 0.75**0.5], [-0.5, -(0.75**0.5)]])
-    squares, absolute = geometry.overlap(3 * mercedes)
-    assert squares == pytest.approx(geometry.welch_bound(3, 2), abs=1e-6)
-    assert absolute == pytest.approx(0.5, abs=1e-6)
+    found = geometry.squared_overlap(3 * mercedes)
+    assert found == pytest.approx(geometry.welch_bound(3, 2), abs=1e-6)
+    assert found == pytest.approx(0.25, abs=1e-6)
     rows = torch.randn(300, 20, generator=torch.Generator().manual_seed(5))
-    assert geometry.welch_bound(300, 20) < geometry.overlap(rows)[0] < 1.1 / 20
+    assert geometry.welch_bound(300, 20) < geometry.squared_overlap(rows) < 1.1 / 20
 
 
 def test_unlearned_loss_counts_what_is_not_represented() -> None:

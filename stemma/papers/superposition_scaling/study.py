@@ -62,7 +62,6 @@ def measure(task: Task) -> Measured:
     done = train(task.p, widths, gammas, task.setting, task.seed, task.device)
     p = torch.tensor(task.p, dtype=torch.float32, device=task.device)
     rows = done.weights.rows
-    overlaps = [geometry.overlap(model) for model in rows]
     table = pd.DataFrame(
         {
             "frequencies": task.name,
@@ -76,8 +75,7 @@ def measure(task: Task) -> Measured:
             "phi_1": _numbers(geometry.represented(rows, 1.0)),
             "longest": _numbers(geometry.lengths(rows).amax(dim=1)),
             "unlearned": _numbers(geometry.unlearned_loss(rows, p)),
-            "squared_overlap": [squared for squared, _ in overlaps],
-            "absolute_overlap": [absolute for _, absolute in overlaps],
+            "squared_overlap": [geometry.squared_overlap(model) for model in rows],
             "rare_bias": _numbers(_bias_of_rare(done)),
         }
     )
