@@ -51,7 +51,8 @@ def r_squared(laws: pd.DataFrame) -> Figure:
     """R squared of the power laws per distribution and gamma, a dot a replicate (figure 4a)."""
     names = list(laws.frequencies.unique())
     figure, axis = plt.subplots(figsize=(6, 3), layout="constrained")
-    for shift, (gamma, part) in zip((-0.15, 0.15), laws.groupby("gamma"), strict=True):
+    for shift, gamma in zip((-0.15, 0.15), np.sort(laws.gamma.unique()), strict=True):
+        part = laws[laws.gamma == gamma]
         colour = STRONG if gamma < 0 else WEAK
         for place, name in enumerate(names):
             values = part[part.frequencies == name].r_squared
@@ -125,10 +126,10 @@ def rows(norms: Mapping[str, Array], table: pd.DataFrame, n: int) -> Figure:
     left.legend(fontsize=8)
     strong = table[table.gamma < 0]
     widths = np.sort(strong.width.unique())
-    for name, part in strong.groupby("frequencies", sort=False):
+    for frequencies, part in strong.groupby("frequencies", sort=False):
         mean = part.groupby("width")[["phi_1", "squared_overlap"]].mean()
-        middle.plot(mean.index, mean.phi_1, "o-", ms=3, label=name)
-        right.plot(mean.index, mean.squared_overlap, "o-", ms=3, label=name)
+        middle.plot(mean.index, mean.phi_1, "o-", ms=3, label=frequencies)
+        right.plot(mean.index, mean.squared_overlap, "o-", ms=3, label=frequencies)
     middle.plot(widths, widths / n, color="black", ls=":", label="m/n")
     middle.plot(widths, widths**2 / (2 * n), color="black", ls="--", label="m²/2n")
     middle.set(xscale="log", xlabel="width m", ylabel="share of rows longer than 1")
