@@ -28,6 +28,19 @@ class Interval(NamedTuple):
     high: float
 
 
+class PowerLaw(NamedTuple):
+    """The slope of log y on log x, and the R^2 of that straight line."""
+
+    slope: float
+    r_squared: float
+
+
+def power_law(x: ArrayLike, y: ArrayLike) -> PowerLaw:
+    """Fit a straight line through (log x, log y), both of shape (points,) and positive."""
+    line = stats.linregress(np.log(x), np.log(y))
+    return PowerLaw(float(line.slope), float(line.rvalue**2))
+
+
 def spawn_seeds(seed: int, n: int) -> list[int]:
     """Return ``n`` independent 31-bit seeds derived from ``seed`` (numpy's SeedSequence)."""
     return [

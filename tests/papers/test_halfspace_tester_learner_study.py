@@ -13,6 +13,7 @@ from stemma.claims import Verdict
 from stemma.papers.halfspace_tester_learner import cost, evidence, real, study, tester
 from stemma.papers.halfspace_tester_learner.bands import gaussian_reference
 from stemma.papers.halfspace_tester_learner.surrogate import Schedule
+from stemma.stats import power_law
 
 WIDTHS = (1.0, 0.5)
 DESIGN = tester.Design(WIDTHS, 4, (2, 4), Schedule(400, 32))
@@ -234,9 +235,9 @@ def test_an_error_of_opt_log_opt_would_contradict_the_ratio_claim():
 def test_exponents_of_a_power_law():
     x = [1.0, 2.0, 4.0]
     assert cost.local_exponents(x, [3.0, 12.0, 48.0]) == pytest.approx([2, 2])
-    slope, r2 = cost.power_law(x, [3.0, 12.0, 48.0])
+    slope, r2 = power_law(x, [3.0, 12.0, 48.0])
     assert (slope, r2) == pytest.approx((2, 1))
-    assert cost.power_law(x, [1.0, 10.0, 1.5])[1] < 0.5
+    assert power_law(x, [1.0, 10.0, 1.5])[1] < 0.5
     assert cost.oblivious_moments(10, 0.5) == math.comb(14, 4) - 1
 
 

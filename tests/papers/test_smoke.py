@@ -37,5 +37,5 @@ def test_a_notebook_runs_and_concludes_nothing(
     result = Result.read(file)
     assert result.outcome is State.SUCCEEDED
     assert {claim.verdict for claim in result.claims} == {Verdict.NOT_TESTED}
-    testable = {claim.id for claim in paper.claims if "small" in claim.scales}
-    assert testable <= set(result.evidence), "smoke goes the way of the larger scales"
+    assert set(result.evidence) <= {claim.id for claim in paper.claims}
+    assert result.evidence, "smoke measures what larger scales judge"

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from stemma import stats
 from stemma.papers.superposition_scaling import chinchilla, frequencies, geometry, scaling, toy
 from stemma.papers.superposition_scaling.training import Setting, train
 
@@ -98,7 +99,7 @@ def test_unlearned_loss_counts_what_is_not_represented() -> None:
 
 def test_fits_recover_what_points_were_made_from() -> None:
     m = np.array([8.0, 16, 32, 64])
-    fit = scaling.power_law(m, 3 * m**-1.1)
+    fit = stats.power_law(m, 3 * m**-1.1)
     assert (fit.slope, fit.r_squared) == (pytest.approx(-1.1), pytest.approx(1.0))
     assert scaling.leave_one_out_slopes(m, 3 * m**-1.1) == pytest.approx(-1.1)
     widths, groups = np.tile(m, 2), np.repeat(["a", "b"], 4)

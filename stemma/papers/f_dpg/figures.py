@@ -8,8 +8,9 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.stats import gmean
 
+from stemma import stats
 from stemma.papers.f_dpg.divergences import DIVERGENCES, pseudo_reward
 from stemma.papers.f_dpg.noise import Noise
 from stemma.papers.f_dpg.text import Measured
@@ -66,12 +67,11 @@ def training_curves(runs: Mapping[str, Sequence[Tuned]]) -> Figure:
 
 def _band(axis: Axes, steps: Sequence[int], values: Array, name: str) -> None:
     """Mean and t interval over worlds of values (worlds, evaluations)."""
-    mean = values.mean(axis=0)
-    half = stats.t.ppf(0.975, len(values) - 1) * values.std(axis=0, ddof=1) / len(values) ** 0.5
+    mean, low, high = np.array([stats.mean_interval(column, 0.95) for column in values.T]).T
     colour = COLOURS[name]
     axis.plot(steps, mean, color=colour, ls=STYLES.get(name, "-"), label=name)
-    low = np.maximum(mean - half, values.min(axis=0))  # a band below all values helps nobody
-    axis.fill_between(steps, low, mean + half, color=colour, alpha=0.15, lw=0)
+    low = np.maximum(low, values.min(axis=0))  # a band below all values helps nobody
+    axis.fill_between(steps, low, high, color=colour, alpha=0.15, lw=0)
 
 
 def plane(
@@ -117,13 +117,12 @@ def final_bars(
             at = [k for k, by in enumerate(by_target.values()) if name in by]
             samples = [by[name] for by in by_target.values() if name in by]
             x = np.array(at) + 0.8 * (i + 0.5) / len(names) - 0.4
-            half = [stats.t.ppf(0.975, len(s) - 1) * s.std(ddof=1) / len(s) ** 0.5 for s in samples]
-            mean = [s.mean() for s in samples]
+            mean, _, high = np.array([stats.mean_interval(s, 0.95) for s in samples]).T
             axis.bar(
                 x,
                 mean,
                 0.8 / len(names),
-                yerr=half,
+                yerr=high - mean,
                 color=COLOURS[name],
                 label=name,
                 error_kw={"lw": 1},
@@ -170,7 +169,7 @@ def _noise_points(axis: Axes, by_level: Mapping[float, Mapping[str, list[Noise]]
             ratio = [n.noise_to_signal for n in values]
             colour, label = COLOURS[name], name if level == min(by_level) else None
             axis.scatter(np.full(len(ratio), level + shift), ratio, s=14, color=colour, alpha=0.5)
-            middle = stats.gmean(ratio) if ratio else np.nan
+            middle = gmean(ratio) if ratio else np.nan
             axis.plot(level + shift, middle, "_", ms=22, mew=2.5, color=colour, label=label)
 
 

@@ -63,15 +63,6 @@ def local_exponents(x: Sequence[float], y: Sequence[float]) -> Array:
     return np.asarray(np.diff(np.log(y)) / np.diff(np.log(x)))
 
 
-def power_law(x: Sequence[float], y: Sequence[float]) -> tuple[float, float]:
-    """Return slope and R^2 of the straight line through log y against log x."""
-    a, b = np.log(x), np.log(y)
-    slope, offset = np.polyfit(a, b, 1)
-    return float(slope), float(
-        1 - ((b - offset - slope * a) ** 2).sum() / ((b - b.mean()) ** 2).sum()
-    )
-
-
 def oblivious_moments(d: int, eps: float) -> int:
     """Number of moments up to degree 1/eps^2, which label-oblivious testing asks for (order)."""
     degree = max(1, round(1 / eps**2))

@@ -4,23 +4,11 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize, stats
+from scipy import optimize
+
+from stemma.stats import power_law
 
 Array = NDArray[np.float64]
-
-
-class PowerLaw(NamedTuple):
-    """log y = intercept + slope log x, and R^2 of that fit."""
-
-    slope: float
-    intercept: float
-    r_squared: float
-
-
-def power_law(x: ArrayLike, y: ArrayLike) -> PowerLaw:
-    """Fit a straight line through (log x, log y), both of shape (points,) and positive."""
-    line = stats.linregress(np.log(x), np.log(y))
-    return PowerLaw(float(line.slope), float(line.intercept), float(line.rvalue**2))
 
 
 def leave_one_out_slopes(x: ArrayLike, y: ArrayLike) -> Array:
