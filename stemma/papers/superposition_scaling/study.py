@@ -12,6 +12,7 @@ from stemma.papers.superposition_scaling import geometry, scaling
 from stemma.papers.superposition_scaling.frequencies import Array
 from stemma.papers.superposition_scaling.toy import SECOND_MOMENT
 from stemma.papers.superposition_scaling.training import Setting, Trained, train
+from stemma.stats import power_law
 
 CONVERGED = 0.02
 """A loss that changed by less than this share in the last quarter of training has converged."""
@@ -105,7 +106,7 @@ def power_laws(table: pd.DataFrame, drop: int = 0) -> pd.DataFrame:
     fits = []
     for key, part in table.groupby(["frequencies", "gamma", "replicate"], sort=False):
         part = part.sort_values("width").iloc[drop:]
-        fit = scaling.power_law(part.width, part.loss)
+        fit = power_law(part.width, part.loss)
         without = scaling.leave_one_out_slopes(part.width, part.loss)
         fits.append((*key, fit.slope, fit.r_squared, without.min(), without.max()))
     names = ["frequencies", "gamma", "replicate", "slope", "r_squared", "least", "greatest"]
