@@ -16,7 +16,9 @@ help: ## Show this help
 run: $(VENV)/.run ## Reproduce a paper (PAPER=palimpsest SCALE=small) and show its verdicts
 	$(BIN)/stemma run $(PAPER) --scale $(SCALE)
 
-test: lint test-python test-lab ## Check style, types and layers, then run all tests
+# Both kinds of tests at a time: they wait more than they compute. What they need is installed before.
+test: lint $(VENV)/.lab ## Check style, types and layers, then run all tests
+	$(MAKE) --no-print-directory -j2 test-python test-lab
 
 # Three workers on two cores: many tests wait. One thread a worker: the many tiny problems crawl
 # when pools of threads fight.
