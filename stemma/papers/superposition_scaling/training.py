@@ -13,6 +13,7 @@ from stemma.papers.superposition_scaling.frequencies import Array
 
 WARM_UP = 0.1
 FINAL_RATE = 0.05
+FRESH_BATCH = 1000
 LAST_STEPS = 100
 """The training loss reported is the mean over so many last steps (as in the code)."""
 
@@ -105,8 +106,8 @@ def train(
 def evaluate(weights: toy.Weights, p: Array, setting: Setting, seed: int) -> Tensor:
     """Return (R,) losses on at least ``setting.fresh`` samples that were not trained on."""
     models, _, _ = weights.rows.shape
-    sampler = toy.Sampler(p, models, setting.batch, seed, str(weights.rows.device))
-    batches = math.ceil(setting.fresh / setting.batch)
+    sampler = toy.Sampler(p, models, FRESH_BATCH, seed, str(weights.rows.device))
+    batches = math.ceil(setting.fresh / FRESH_BATCH)
     found = [toy.losses(weights, sampler.draw()).losses for _ in range(batches)]
     return torch.stack(found).mean(dim=0)
 
