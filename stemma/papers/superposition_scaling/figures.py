@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
+from numpy.typing import NDArray
 
 from stemma.papers.superposition_scaling import geometry
 from stemma.papers.superposition_scaling.frequencies import Array
@@ -41,7 +43,8 @@ def losses(table: pd.DataFrame, baseline: Mapping[str, Sequence[float]]) -> Figu
         axis.plot(widths, baseline[name], color="0.5", ls="--", label="top m only")
         first = mine[mine.gamma < 0].groupby("width").loss.mean().iloc[0]
         axis.plot(widths, first * widths[0] / widths, color="black", ls=":", lw=1, label="1/m")
-        axis.set(xscale="log", yscale="log", xlabel="width m", title=name)
+        axis.set(yscale="log", title=name)
+        _widths(axis, widths)
     axes[0].set_ylabel("loss (sum over features)")
     axes[-1].legend(fontsize=8)
     return figure
@@ -132,11 +135,13 @@ def rows(norms: Mapping[str, Array], table: pd.DataFrame, n: int) -> Figure:
         right.plot(mean.index, mean.squared_overlap, "o-", ms=3, label=frequencies)
     middle.plot(widths, widths / n, color="black", ls=":", label="m/n")
     middle.plot(widths, widths**2 / (2 * n), color="black", ls="--", label="m²/2n")
-    middle.set(xscale="log", xlabel="width m", ylabel="share of rows longer than 1")
+    middle.set(ylabel="share of rows longer than 1", ylim=(-0.03, 1.03))
     right.plot(widths, 1 / widths, color="black", ls=":", label="1/m")
     bound = [geometry.welch_bound(n, int(m)) for m in widths]
     right.plot(widths, bound, color="black", ls="--", label="Welch's bound")
-    right.set(xscale="log", yscale="log", xlabel="width m", ylabel="mean squared overlap")
+    right.set(yscale="log", ylabel="mean squared overlap")
+    for axis in (middle, right):
+        _widths(axis, widths)
     middle.legend(fontsize=7)
     right.legend(fontsize=7)
     return figure
@@ -172,7 +177,8 @@ def embeddings(table: pd.DataFrame) -> Figure:
         axis.plot(part.width, part.centred, "x", color=axis.lines[-1].get_color())
     m = np.array([table.width.min() / 1.5, table.width.max() * 1.5])
     axis.plot(m, 1 / m, color="black", lw=0.8, ls=":", label="1/m")
-    axis.set(xscale="log", yscale="log", xlabel="width m", ylabel="mean squared overlap")
+    axis.set(yscale="log", ylabel="mean squared overlap")
+    _widths(axis, np.unique(table.width))
     axis.legend(fontsize=8)
     return figure
 
@@ -187,6 +193,13 @@ def family_losses(table: pd.DataFrame, amplitude: float, exponent: float) -> Fig
     axis.set(xscale="log", yscale="log", xlabel="width m", ylabel="loss - B")
     axis.legend(fontsize=6, ncols=2)
     return figure
+
+
+def _widths(axis: Axes, widths: NDArray[np.int64]) -> None:
+    """Make x the width on a logarithmic axis; less than a decade has hardly a power of ten."""
+    axis.set(xscale="log", xlabel="width m")
+    axis.set_xticks(widths, [str(m) for m in widths])
+    axis.xaxis.set_minor_locator(NullLocator())
 
 
 def _row(panels: int, *, sharey: bool) -> tuple[Figure, list[Axes]]:
