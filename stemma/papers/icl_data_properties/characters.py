@@ -114,7 +114,7 @@ def make_stimuli(
 
 
 def fit_components(rows: NDArray[np.uint8], components: int, seed: int) -> PCA:
-    """Fit whitened principal components to pixels (n, dim) scaled to [0, 1], at most 32 000 rows."""
+    """Fit whitened components to pixels (n, dim) scaled to [0, 1], to at most 32 000 rows."""
     if len(rows) > _PCA_IMAGES:
         chosen = np.random.default_rng([seed, 1]).choice(len(rows), _PCA_IMAGES, replace=False)
         rows = rows[np.sort(chosen)]

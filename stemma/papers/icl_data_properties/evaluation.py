@@ -1,4 +1,4 @@
-"""The two evaluations: in-context learning of held-out classes, in-weights learning of trained ones."""
+"""The two evaluations: held-out classes in context, trained classes in weights."""
 
 from dataclasses import dataclass
 
@@ -60,9 +60,9 @@ def draw_evaluations(
 ) -> dict[str, Evaluation]:
     """Draw all evaluations of a training distribution, ``n`` sequences each.
 
-    ``icl``: few-shot, held-out classes. ``iwl``: training distribution, the query's class not in the
-    context. With ``by_rank`` also ``icl_rare`` and ``icl_common`` (few-shot with new labels on trained
-    classes) and ``iwl_common`` (queries and context of common classes).
+    ``icl``: few-shot, held-out classes. ``iwl``: training distribution, the query's class not in
+    the context. With ``by_rank`` also ``icl_rare`` and ``icl_common`` (few-shot with new labels on
+    trained classes) and ``iwl_common`` (queries and context of common classes).
     """
     held = np.arange(stimuli.train, len(stimuli.values))
     found = [

@@ -1,7 +1,7 @@
 """The sequence models: an image encoder, label embeddings, and a transformer or recurrent core.
 
-Items and labels alternate, image, label, ..., image: 2 * length - 1 tokens of width d. The logits over
-all labels are read at the last token, the query's image.
+Items and labels alternate, image, label, ..., image: 2 * length - 1 tokens of width d. The logits
+over all labels are read at the last token, the query's image.
 """
 
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class Spec:
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions with batch normalisation and a shortcut (He et al. 2016, basic block)."""
+    """Two 3x3 convolutions with batch normalisation and a shortcut (He et al. 2016)."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         """Halve the picture if ``stride`` is 2."""
@@ -90,7 +90,13 @@ class Attention(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(
             nn.TransformerEncoderLayer(
-                spec.width, spec.heads, 4 * spec.width, 0.0, "gelu", batch_first=True, norm_first=True
+                spec.width,
+                spec.heads,
+                4 * spec.width,
+                0.0,
+                "gelu",
+                batch_first=True,
+                norm_first=True,
             )
             for _ in range(spec.layers)
         )

@@ -119,7 +119,7 @@ def draw_no_support(
 
 
 def distinct(rng: Generator, n: int, size: int, k: int) -> Ints:
-    """Draw ``k`` distinct numbers below ``size`` for each of ``n`` rows, every order equally likely."""
+    """Draw ``k`` distinct numbers below ``size`` in random order, shape (n, k)."""
     found = rng.integers(size - np.arange(k), size=(n, k))
     for i in range(1, k):
         # The rank among the numbers left becomes a number by stepping over those taken.
@@ -129,7 +129,7 @@ def distinct(rng: Generator, n: int, size: int, k: int) -> Ints:
 
 
 def fixed_labels(rng: Generator, classes: Ints, polysemy: int) -> Ints:
-    """Return labels: a class's own, or one of its ``polysemy`` drawn for each class and sequence."""
+    """Return labels: a class's own, or one of its ``polysemy``, the same within a sequence."""
     if polysemy == 1:
         return classes.copy()
     senses = rng.integers(polysemy, size=classes.shape)

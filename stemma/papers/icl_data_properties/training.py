@@ -100,8 +100,8 @@ def build(condition: Condition, stimuli: Stimuli, seed: int) -> SequenceModel:
 def train_run(stimuli: Stimuli, condition: Condition, recipe: Recipe, seed: int) -> list[Row]:
     """Train one model; return a row for each evaluation, the untrained model's first.
 
-    A row holds condition, seed, step, the mean training loss (nats) since the evaluation before, and
-    the accuracies of ``evaluation.score``. Runs of one seed start from the same weights (if their
+    A row holds condition, seed, step, the mean training loss (nats) since the evaluation before,
+    and the accuracies of ``evaluation.score``. Runs of one seed start from the same weights (if their
     shapes agree) and are evaluated on the same sequences.
     """
     torch.set_num_threads(1)
