@@ -198,7 +198,7 @@ def test_tokens_alternate_and_the_query_has_no_label() -> None:
     assert tokens.shape == (2, 17, 16)
     torch.testing.assert_close(tokens[:, 0::2], model.encoder(stimuli))
     torch.testing.assert_close(tokens[:, 1::2], model.embedding(labels))
-    assert model.embedding.weight.std() == pytest.approx(0.02, rel=0.3)
+    assert model.embedding.weight.std().item() == pytest.approx(0.02, rel=0.3)
 
 
 def test_position_signals_are_sines_then_cosines() -> None:

@@ -80,6 +80,14 @@ def test_families_share_the_base_and_change_one_thing() -> None:
     assert [c.name for c in study.unique([family, archs])] == ["p_bursty=0", "base", "arch=lstm"]
 
 
+def test_fewer_classes_are_one_condition_in_two_families() -> None:
+    fewer = study.at_level(BASE, "n_classes", 20)
+    classes = study.vary(BASE, "n_classes", [20, 40])
+    senses = study.vary(fewer, "polysemy", [1, 5])
+    assert study.unique([classes, senses]) == [fewer, BASE, senses.conditions[1]]
+    assert senses.conditions[1].regime.n_labels == 100
+
+
 def rows() -> list[dict[str, object]]:
     icl, iwl = [0.5, 0.9, 0.7, 0.5], [0.0, 0.1, 0.6, 0.9]
     return [

@@ -37,10 +37,11 @@ def vary(base: Condition, name: str, levels: Sequence[Level]) -> Family:
         name: a field of ``Regime`` or of ``Spec``.
         levels: its values; a level that is the base's own is the base itself.
     """
-    return Family(name, tuple(levels), tuple(_at_level(base, name, level) for level in levels))
+    return Family(name, tuple(levels), tuple(at_level(base, name, level) for level in levels))
 
 
-def _at_level(base: Condition, name: str, level: Level) -> Condition:
+def at_level(base: Condition, name: str, level: Level) -> Condition:
+    """Return ``base`` with one field of its regime or spec changed; itself if nothing changes."""
     part = "regime" if name in Regime.__dataclass_fields__ else "spec"
     if getattr(getattr(base, part), name) == level:
         return base
@@ -58,7 +59,7 @@ def summarize(rows: Iterable[Row], ways: int) -> pd.DataFrame:
     """Return one row a run: peak, mean and final accuracy over the evaluations after step 0.
 
     Also ``joint``, the maximum over training of min((icl - 1/ways) / (1 - 1/ways), iwl): how well
-    one model did both at once; ``joint_common`` is the same with common classes' in-weights accuracy.
+    one model did both at once; ``joint_common`` takes the in-weights accuracy of common classes.
     """
     chance = 1 / ways
     found = []

@@ -101,8 +101,8 @@ def train_run(stimuli: Stimuli, condition: Condition, recipe: Recipe, seed: int)
     """Train one model; return a row for each evaluation, the untrained model's first.
 
     A row holds condition, seed, step, the mean training loss (nats) since the evaluation before,
-    and the accuracies of ``evaluation.score``. Runs of one seed start from the same weights (if their
-    shapes agree) and are evaluated on the same sequences.
+    and the accuracies of ``evaluation.score``. Runs of one seed start from the same weights (if
+    their shapes agree) and are evaluated on the same sequences.
     """
     torch.set_num_threads(1)
     model = build(condition, stimuli, seed).to(recipe.device)
