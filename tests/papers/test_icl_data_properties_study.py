@@ -137,7 +137,7 @@ def test_baselines_solve_tight_clusters_and_not_noise() -> None:
     assert baselines.nearest_mean(tight, drawn, 2) == 1.0
     assert baselines.nearest_neighbour(loose, drawn) == pytest.approx(0.5, abs=0.05)
     query = draw_no_support(RNG(5), 500, Regime(40))
-    assert baselines.discriminant(tight, query) == 1.0
+    assert baselines.discriminant(tight, query, 40) == 1.0
 
 
 def test_baselines_see_the_context_and_no_more() -> None:

@@ -29,13 +29,13 @@ def nearest_mean(stimuli: Stimuli, drawn: Sequences, ways: int) -> float:
     return float((answers == drawn.labels[:, -1]).mean())
 
 
-def discriminant(stimuli: Stimuli, drawn: Sequences) -> float:
-    """Accuracy on the queries of a linear discriminant fitted to all training images.
+def discriminant(stimuli: Stimuli, drawn: Sequences, n_classes: int) -> float:
+    """Accuracy on the queries of a linear discriminant fitted to all images of ``n_classes``.
 
     The queries are among the images it is fitted to, as they are among those a model trains on.
     """
-    train = stimuli.values[: stimuli.train].reshape(stimuli.train * EXEMPLARS, -1)
-    labels = np.repeat(np.arange(stimuli.train), EXEMPLARS)
+    train = stimuli.values[:n_classes].reshape(n_classes * EXEMPLARS, -1)
+    labels = np.repeat(np.arange(n_classes), EXEMPLARS)
     model = LinearDiscriminantAnalysis(solver="lsqr").fit(train, labels)
     answers = model.predict(stimuli.values[drawn.classes[:, -1], drawn.exemplars[:, -1]])
     return float((answers == drawn.classes[:, -1]).mean())

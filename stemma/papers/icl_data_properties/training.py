@@ -72,8 +72,8 @@ class Feed:
 
     def __init__(self, stimuli: Stimuli, noise: float, device: str, seed: int) -> None:
         """Keep the stimuli on the device; ``noise`` is the pixels' standard deviation, or 0."""
-        self.values = torch.from_numpy(np.ascontiguousarray(stimuli.values)).to(device)
-        self.noise = noise * torch.from_numpy(stimuli.noise).to(device)
+        self.values = torch.from_numpy(np.array(stimuli.values)).to(device)
+        self.noise = noise * torch.from_numpy(np.array(stimuli.noise)).to(device)
         self.scale, self.noisy, self.device = stimuli.scale, noise > 0, device
         self.generator = torch.Generator(device).manual_seed(seed)
 
