@@ -107,7 +107,8 @@ class Attention(nn.Module):
         mask = nn.Transformer.generate_square_subsequent_mask(tokens.shape[1], device=tokens.device)
         for layer in list(self.layers)[:-1]:
             tokens = layer(tokens, src_mask=mask, is_causal=True)
-        return self.norm(last_state(self.layers[-1], tokens))
+        state: Tensor = self.norm(last_state(self.layers[-1], tokens))
+        return state
 
 
 def last_state(layer: nn.Module, tokens: Tensor) -> Tensor:
@@ -119,7 +120,8 @@ def last_state(layer: nn.Module, tokens: Tensor) -> Tensor:
     seen = layer.norm1(tokens)
     last = tokens[:, -1:] + layer.self_attn(seen[:, -1:], seen, seen, need_weights=False)[0]
     inner = layer.activation(layer.linear1(layer.norm2(last)))
-    return (last + layer.linear2(inner))[:, 0]
+    state: Tensor = last + layer.linear2(inner)
+    return state[:, 0]
 
 
 class Recurrence(nn.Module):
@@ -143,6 +145,8 @@ class Recurrence(nn.Module):
 
 class SequenceModel(nn.Module):
     """Labels the last item of a sequence."""
+
+    positions: Tensor
 
     def __init__(self, spec: Spec, n_labels: int, n_features: int, length: int) -> None:
         """Build the model.
@@ -183,4 +187,4 @@ class SequenceModel(nn.Module):
         """Return item embeddings, shape (batch, length, width)."""
         flat = stimuli.flatten(0, 1)
         encoded: Tensor = self.encoder(flat[:, None] if self.pictures else flat)
-        return encoded.unflatten(0, stimuli.shape[:2])
+        return encoded.reshape(*stimuli.shape[:2], -1)
