@@ -68,6 +68,8 @@ def test_evaluations_use_held_out_and_trained_classes() -> None:
     for part in ("iwl", "iwl_common"):
         assert not (ranges[part][:, :-1] == ranges[part][:, -1:]).any()
     assert set(draw_evaluations(stimuli, Regime(30), 10, 4, 0)) == {"icl", "iwl"}
+    few = draw_evaluations(stimuli, Regime(10), 100, 4, 0, by_rank=True)
+    assert few["icl_rare"].sequences.classes.min() == 3
 
 
 def test_families_share_the_base_and_change_one_thing() -> None:

@@ -15,7 +15,7 @@ from stemma.papers.icl_data_properties.sequences import (
 )
 
 COMMON = 10
-"""Classes of the highest ranks that count as common (the authors' n_common_classes)."""
+"""First classes by rank that count as common, a third of them at most (n_common_classes)."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +70,12 @@ def draw_evaluations(
         _no_support("iwl", n, regime, None, [seed, 4]),
     ]
     if by_rank:
-        common, rare = np.arange(COMMON), np.arange(COMMON, regime.n_classes)
+        frequent = min(COMMON, regime.n_classes // 3)
+        common, rare = np.arange(frequent), np.arange(frequent, regime.n_classes)
         found += [
             _fewshot("icl_rare", n, rare, regime, shots, [seed, 5]),
             _fewshot("icl_common", n, common, regime, shots, [seed, 6]),
-            _no_support("iwl_common", n, regime, COMMON, [seed, 7]),
+            _no_support("iwl_common", n, regime, frequent, [seed, 7]),
         ]
     return {exam.name: exam for exam in found}
 
