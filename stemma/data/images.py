@@ -22,7 +22,7 @@ def read_grey(name: str, side: int, classes: int | None = None) -> Grey:
     Args:
         name: a source of the registry whose table has the columns ``image`` and ``label``.
         side: height and width of the result; a picture of that size is left as it is.
-        classes: read those with a label below this number only.
+        classes: read so many classes only, the first by their labels.
 
     Raises:
         DataUnavailable: unknown or embedded source, or it can be had nowhere.
@@ -31,12 +31,15 @@ def read_grey(name: str, side: int, classes: int | None = None) -> Grey:
     from PIL import Image
     from pyarrow import parquet
 
-    filters = None if classes is None else [("label", "<", classes)]
-    table = parquet.read_table(fetch(name), columns=["image", "label"], filters=filters)
+    table = parquet.read_table(fetch(name), columns=["image", "label"])
+    labels = table["label"].to_numpy()
+    if classes is not None:
+        kept = np.flatnonzero(np.isin(labels, np.unique(labels)[:classes]))
+        table, labels = table.take(kept), labels[kept]
     pixels = np.empty((table.num_rows, side, side), dtype=np.uint8)
     for row, picture in enumerate(table["image"].combine_chunks().field("bytes")):
         with Image.open(io.BytesIO(picture.as_buffer())) as image:
             grey = image.convert("L")
             fits = grey.size == (side, side)
             pixels[row] = grey if fits else grey.resize((side, side), Image.Resampling.BOX)
-    return Grey(pixels, table["label"].to_numpy())
+    return Grey(pixels, labels)

@@ -54,7 +54,7 @@ class Stimuli:
 
 
 def read_characters(sources: Sequence[str], side: int, count: int) -> Pixels:
-    """Return the first ``count`` characters, shape (count, 20, side, side), strokes dark.
+    """Return ``count`` characters of the sources, shape (count, 20, side, side), strokes dark.
 
     Raises:
         DataUnavailable: a source cannot be had.
@@ -63,9 +63,9 @@ def read_characters(sources: Sequence[str], side: int, count: int) -> Pixels:
     parts = [read_grey(source, side, classes=count) for source in sources]
     labels = np.concatenate([part.labels for part in parts])
     pixels = np.concatenate([part.pixels for part in parts])[np.argsort(labels, kind="stable")]
-    if len(pixels) != count * EXEMPLARS:
+    if len(pixels) < count * EXEMPLARS:
         raise ValueError(f"{len(pixels) // EXEMPLARS} characters, {count} wanted")
-    return pixels.reshape(count, EXEMPLARS, side, side)
+    return pixels[: count * EXEMPLARS].reshape(count, EXEMPLARS, side, side)
 
 
 def split_characters(count: int, holdout: int, seed: int) -> Split:
