@@ -48,7 +48,10 @@ def sample_sequences(images: Pixels, drawn: Mapping[str, Sequences]) -> Figure:
 
 
 def curves(
-    rows: pd.DataFrame, families: Sequence[Family], columns: Sequence[str] = ("icl", "iwl")
+    rows: pd.DataFrame,
+    families: Sequence[Family],
+    chance: float,
+    columns: Sequence[str] = ("icl", "iwl"),
 ) -> Figure:
     """Accuracy against steps: a column of panels a family, a line a level, bands over the seeds."""
     figure, axes = plt.subplots(
@@ -62,6 +65,9 @@ def curves(
     for i, family in enumerate(families):
         for j, column in enumerate(columns):
             _lines(axes[j, i], rows, family, column)
+            if column == "icl":
+                axes[j, i].axhline(chance, color="black", lw=0.8, ls="--")
+                axes[j, i].set_ylim(chance - 0.1, 1.02)
         axes[0, i].set_title(LABELS[family.name], fontsize=10)
         axes[0, i].legend(fontsize=8, loc="upper left")
         axes[-1, i].set_xlabel("steps")
@@ -79,31 +85,28 @@ def _lines(axis: Axes, rows: pd.DataFrame, family: Family, column: str) -> None:
         axis.fill_between(
             table.index, table.min(axis=1), table.max(axis=1), color=f"C{k}", alpha=0.2, lw=0
         )
-    if column == "icl":
-        axis.axhline(0.5, color="black", lw=0.8, ls="--")
-        axis.set_ylim(0.4, 1.02)
 
 
-def trade_off(summary: pd.DataFrame, kind: str = "mean") -> Figure:
+def trade_off(summary: pd.DataFrame, chance: float) -> Figure:
     """In-weights against in-context accuracy, one point a run, one colour a condition."""
     figure, axis = plt.subplots(figsize=(5.2, 4))
     for i, (name, runs) in enumerate(summary.groupby("condition", sort=False)):
         axis.plot(
-            runs[f"icl_{kind}"],
-            runs[f"iwl_{kind}"],
+            runs["icl_mean"],
+            runs["iwl_mean"],
             "*" if name == BASE else "osv^D<>"[i % 7],
             color=f"C{i % 10}",
             ms=9 if name == BASE else 6,
             label=str(name),
         )
-    axis.axvline(0.5, color="black", lw=0.8, ls="--")
-    axis.set(xlabel=f"in-context accuracy, {kind} over training")
-    axis.set(ylabel=f"in-weights accuracy, {kind} over training")
+    axis.axvline(chance, color="black", lw=0.8, ls="--")
+    axis.set(xlabel="in-context accuracy, mean over training")
+    axis.set(ylabel="in-weights accuracy, mean over training")
     axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 
-def zipf(summary: pd.DataFrame, family: Family) -> Figure:
+def zipf(summary: pd.DataFrame, family: Family, chance: float) -> Figure:
     """Peak accuracies and joint score against the Zipf exponent, bars from least to greatest."""
     figure, axis = plt.subplots(figsize=(5.2, 3.6))
     shown = {
@@ -118,7 +121,7 @@ def zipf(summary: pd.DataFrame, family: Family) -> Figure:
         spread = np.abs(np.stack([table.min(axis=0), table.max(axis=0)]) - middle)
         x = np.asarray(family.levels, dtype=float) + 0.02 * (i - 1.5)
         axis.errorbar(x, middle, spread, fmt="osv^"[i] + "-", ms=4, capsize=2, label=label)
-    axis.axhline(0.5, color="black", lw=0.8, ls="--")
+    axis.axhline(chance, color="black", lw=0.8, ls="--")
     axis.set(xlabel=LABELS["zipf"], ylabel="peak over training", ylim=(-0.02, 1.02))
     axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
