@@ -1,0 +1,1 @@
+"""The Coverage Principle (arXiv 2505.20278): two-hop tasks, coverage, and the models that learn."""
