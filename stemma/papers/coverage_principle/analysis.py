@@ -174,5 +174,3 @@ def _mean_ranks(logits: Tensor, wanted: Tensor) -> list[float]:
     own = logits.gather(2, wanted[:, None, None].expand(-1, logits.shape[1], 1))
     above: list[float] = (logits > own).sum(dim=2).double().mean(dim=0).tolist()
     return above
-
-

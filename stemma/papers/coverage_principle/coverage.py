@@ -40,9 +40,7 @@ def complement(fragment: Fragment) -> list[int]:
     return [p for p in range(3) if p not in fragment]
 
 
-def shared_evidence(
-    triples: Ints, answers: Ints, fragment: Fragment, n: int
-) -> sparse.csr_array:
+def shared_evidence(triples: Ints, answers: Ints, fragment: Fragment, n: int) -> sparse.csr_array:
     """Count for each pair of fragments the complements on which both were seen, and agreed.
 
     Args:
@@ -86,6 +84,32 @@ def classes(evidence: sparse.csr_array, k: int) -> Ints:
     return connected_components(evidence >= k, directed=False)[1].astype(np.int64)
 
 
+def buckets(triples: Ints, answers: Ints, fragment: Fragment, group: Ints, n: int) -> Ints:
+    """Number the sets of triples that swaps of one fragment lead between, shape (T,).
+
+    The triples of a bucket agree in complement, answer and class of the fragment; ``group`` holds
+    the classes of its n^|fragment| contents.
+    """
+    content = group[encode(triples[:, list(fragment)], n)]
+    rest = encode(triples[:, complement(fragment)], n)
+    key = np.column_stack([content, rest, answers])
+    numbers: Ints = np.unique(key, axis=0, return_inverse=True)[1].ravel().astype(np.int64)
+    return numbers
+
+
+def swaps(
+    triples: Ints, answers: Ints, grouped: Sequence[tuple[Fragment, Ints]], n: int
+) -> list[tuple[int, int]]:
+    """Return the edges of the substitution graph, as pairs of rows of ``triples``."""
+    found: set[tuple[int, int]] = set()
+    for fragment, group in grouped:
+        bucket = buckets(triples, answers, fragment, group, n)
+        i, j = np.triu_indices(len(triples), 1)
+        alike = bucket[i] == bucket[j]
+        found.update(zip(i[alike].tolist(), j[alike].tolist(), strict=True))
+    return sorted(found)
+
+
 def covered(
     triples: Ints, answers: Ints, trained: Bools, grouped: Sequence[tuple[Fragment, Ints]], n: int
 ) -> Bools:
@@ -104,10 +128,7 @@ def covered(
     """
     nodes, edges, size = np.arange(len(triples)), [], len(triples)
     for fragment, group in grouped:
-        content = group[encode(triples[:, list(fragment)], n)]
-        rest = encode(triples[:, complement(fragment)], n)
-        key = np.column_stack([content, rest, answers])
-        bucket = np.unique(key, axis=0, return_inverse=True)[1].ravel()
+        bucket = buckets(triples, answers, fragment, group, n)
         edges.append(np.stack([nodes, size + bucket]))
         size += int(bucket.max()) + 1
     rows, columns = np.concatenate(edges, axis=1)
@@ -128,7 +149,7 @@ def cutoffs(
     task = sample.task
     nodes = sample.of_kind(TRAIN, IN_DOMAIN)
     trained = sample.kind[nodes] == TRAIN
-    found = _evidence(sample, fragments, source)
+    found = all_evidence(sample, fragments, source)
     result = np.full(len(sample.kind), -1)
     result[nodes] = 0
     for k in range(1, most + 1):
@@ -141,9 +162,10 @@ def cutoffs(
     return result
 
 
-def _evidence(
+def all_evidence(
     sample: Sample, fragments: Sequence[Fragment], source: str
 ) -> list[tuple[Fragment, sparse.csr_array]]:
+    """Return for each fragment the matrix of shared evidence; ground truth knows (x1, x2) only."""
     task, train = sample.task, sample.train
     if source == FROM_TABLES:
         return [((0, 1), true_evidence(task, train))]
@@ -157,7 +179,7 @@ def covered_share(task: Task, train: Ints, k: int, source: str) -> float:
     tests = sample.of_kind(IN_DOMAIN)
     if not tests.size:
         return 0.0
-    ((_, evidence),) = _evidence(sample, FIRST_HOP, source)
+    ((_, evidence),) = all_evidence(sample, FIRST_HOP, source)
     group, n = classes(evidence, k), task.n
     key = (group[task.first] * n + task.triples[:, 2]) * n + task.answer
     return float(np.isin(key[tests], key[train]).mean())

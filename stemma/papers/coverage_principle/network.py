@@ -97,7 +97,7 @@ def count_parameters(parameters: Parameters) -> int:
 
 def _linear(p: Parameters, name: str, x: Tensor) -> Tensor:
     out = torch.baddbmm(p[f"{name}.bias"][:, None], x.flatten(1, 2), p[f"{name}.weight"])
-    return out.unflatten(1, x.shape[1:3])
+    return out.view(*x.shape[:3], -1)
 
 
 def normalize(p: Parameters, name: str, x: Tensor) -> Tensor:
@@ -117,7 +117,8 @@ def _attention(p: Parameters, name: str, x: Tensor, heads: int) -> Tensor:
 def unembed(p: Parameters, x: Tensor) -> Tensor:
     """Return the logits of residual states x, shape (models, batch, length, width)."""
     final = normalize(p, "ln_f", x)
-    return (final.flatten(1, 2) @ p["wte.weight"].transpose(1, 2)).unflatten(1, x.shape[1:3])
+    logits = final.flatten(1, 2) @ p["wte.weight"].transpose(1, 2)
+    return logits.view(*x.shape[:3], -1)
 
 
 def forward(
@@ -140,7 +141,7 @@ def forward(
     layers = sum(name.endswith("mlp.c_fc.weight") for name in p)
     flat = tokens.reshape(models, batch * length, 1)
     x = torch.gather(p["wte.weight"], 1, flat.expand(-1, -1, p["wte.weight"].shape[2]))
-    x = x.unflatten(1, (batch, length)) + p["wpe.weight"][:, None, :length]
+    x = x.view(models, batch, length, -1) + p["wpe.weight"][:, None, :length]
     x = _patched(x, 0, patches)
     states = [x]
     for i in range(layers):

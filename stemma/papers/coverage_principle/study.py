@@ -103,7 +103,7 @@ def make_sample(setting: Setting, seed: int, seen_ratio: float) -> Sample:
 
 
 def answer(p: Parameters, setting: Setting, sample: Sample, chosen: Ints) -> Ints:
-    """Return one model's answers to the chosen triples; a chain is emitted greedily, never given."""
+    """Return one model's answers to the chosen triples; a chain is emitted, never given."""
     emitted = 1 if CONDITIONS[setting.condition].chain == "none" else 2
     parts = []
     for start in range(0, len(chosen), _DECODED):
