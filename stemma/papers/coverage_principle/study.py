@@ -50,14 +50,16 @@ class Plan(NamedTuple):
         schedule: the training budget.
         seen_ratio: the part of each table that may occur in training.
         tests: most test triples of a kind.
-        with_cutoffs: whether to compute each test triple's k-cutoff.
+        analysed: whether to compute each test triple's k-cutoff and to keep the weights.
+        stack: models trained at once.
         device: of torch.
     """
 
     schedule: Schedule
     seen_ratio: float
     tests: int
-    with_cutoffs: bool = True
+    analysed: bool = True
+    stack: int = 1
     device: str = "cpu"
 
 
@@ -69,11 +71,12 @@ class Outcome(NamedTuple):
         seed: of task, training set, weights and order.
         tests: indices of the test triples, shape (T,).
         kind: of each, 0 in domain, 1 to 3 out of domain, shape (T,).
-        cutoff: of each, the largest k at which it is covered; -1 out of domain, shape (T,).
+        cutoff: of each, the largest k at which it is covered, shape (T,); -1 out of domain or not
+            analysed.
         correct: whether the answer, decoded greedily, was right, shape (looks, T).
         trained: accuracy on the training triples, shape (looks,).
         collapse: IICG by b at the probe layer, shape (looks,).
-        parameters: of the last step, a stack of one.
+        parameters: of the last step, a stack of one; none if not analysed.
     """
 
     setting: Setting
@@ -165,8 +168,10 @@ def _outcome(
     p: Parameters,
 ) -> Outcome:
     right, fitted, gaps = zip(*seen, strict=True)
-    cutoff = coverage.cutoffs(sample)[tests] if plan.with_cutoffs else np.full(len(tests), -1)
-    own = {name: value.cpu().clone() for name, value in p.items()}
+    cutoff, own = np.full(len(tests), -1), {}
+    if plan.analysed:
+        cutoff = coverage.cutoffs(sample)[tests]
+        own = {name: value.cpu().clone() for name, value in p.items()}
     kind = sample.kind[tests]
     return Outcome(
         setting, seed, tests, kind, cutoff, np.stack(right), list(fitted), list(gaps), own
@@ -176,16 +181,13 @@ def _outcome(
 def run_settings(
     settings: Sequence[Setting], seeds: Sequence[int], plan: Plan, jobs: int
 ) -> Iterator[Outcome]:
-    """Yield an outcome for each setting and seed, in that order.
-
-    On a GPU the seeds of a setting are one stack; on the CPU each model is a task of its own.
-    """
-    if plan.device == "cuda":
-        for setting in settings:
-            yield from run_setting(setting, seeds, plan)
-        return
-    work = [(setting, [seed], plan) for setting in settings for seed in seeds]
-    for outcomes in in_processes(run_setting, work, jobs):
+    """Yield an outcome for each setting and seed, in that order; ``jobs`` processes on a CPU."""
+    work = [
+        (setting, seeds[i : i + plan.stack], plan)
+        for setting in settings
+        for i in range(0, len(seeds), plan.stack)
+    ]
+    for outcomes in in_processes(run_setting, work, jobs if plan.device == "cpu" else 1):
         yield from outcomes
 
 
