@@ -25,7 +25,7 @@ def substitution_graph(
     figure, axis = plt.subplots(figsize=(8, 5))
     graph = nx.Graph(edges)
     graph.add_nodes_from(range(len(triples)))
-    place = nx.kamada_kawai_layout(graph) if graph.number_of_edges() else nx.circular_layout(graph)
+    place = nx.spring_layout(graph, k=0.5, iterations=300, seed=0)
     nx.draw_networkx_edges(graph, place, ax=axis, edge_color="0.7")
     kinds = np.select([trained, covered], ["trained", "covered"], "uncovered")
     for kind, colour in _NODES.items():
