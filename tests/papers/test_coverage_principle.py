@@ -316,11 +316,11 @@ def test_cosine_gap_by_hand_and_under_shuffled_groups():
 def test_the_permutation_test_of_the_gap_keeps_its_level():
     rng = np.random.default_rng(10)
     pairs, p_values = np.arange(49), []
-    for _ in range(300):
+    for _ in range(150):
         states = rng.standard_normal((49, 6)) + 1
         found = analysis.measure_collapse(states, pairs, rng.integers(7, size=49), 7, 39, rng)
         p_values.append(found.p_value)
-    assert np.mean(np.array(p_values) <= 0.05) < 0.05 + 3 * (0.05 * 0.95 / 300) ** 0.5
+    assert np.mean(np.array(p_values) <= 0.05) < 0.05 + 3 * (0.05 * 0.95 / 150) ** 0.5
     assert 0.4 < np.mean(p_values) < 0.6
 
 
