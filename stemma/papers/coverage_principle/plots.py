@@ -62,12 +62,12 @@ def scaling(
         line = centre[-1] * (n / n[-1]) ** coverage.exponent(k)
         slope = f"$n^{{{coverage.exponent(k):.2f}}}$"
         axis.plot(n, line, "--", color=colour, lw=1, label=f"{slope}, theorem's slope")
-    for name, (x, y) in models.items():
-        axis.plot(x, y, "s", ms=6, label=name)
+    for (name, (x, y)), colour in zip(models.items(), ("black", "0.6"), strict=False):
+        axis.plot(x, y, "s", color=colour, ms=5, label=name)
     axis.set(xscale="log", yscale="log", xlabel="tokens n", ylabel="training triples N")
     axis.set_xticks(n, [f"{v:g}" for v in n])
     axis.xaxis.minorticks_off()
-    axis.legend(fontsize=8)
+    axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
     return figure
 
 
