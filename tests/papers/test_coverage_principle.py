@@ -268,7 +268,7 @@ def test_the_network_is_gpt2():
         out.logits[:, 2:-1].flatten(0, 1), tokens[:, 3:].flatten()
     )
     loss = training.loss(p, tokens[None], 4)
-    assert float(loss) == pytest.approx(float(expected), abs=1e-5)
+    assert loss.item() == pytest.approx(float(expected), abs=1e-5)
     loss.sum().backward()
     expected.backward()
     grad = model.transformer.h[0].attn.c_attn.weight.grad

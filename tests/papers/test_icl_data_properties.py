@@ -223,14 +223,6 @@ def recipe(steps: int, **changes: object) -> Recipe:
     return replace(plain, **changes)  # type: ignore[arg-type]
 
 
-def test_learning_rates() -> None:
-    plain = recipe(10, warmup=4)
-    assert [training.learning_rate(s, 1.0, plain) for s in (0, 3, 4, 99)] == [0.25, 1.0, 1.0, 1.0]
-    root = replace(plain, schedule="inverse_sqrt")
-    assert training.learning_rate(3, 1.0, root) == 1.0
-    assert training.learning_rate(15, 1.0, root) == pytest.approx(0.5)
-
-
 def test_only_the_query_is_learned_from() -> None:
     """Context labels are input, not target: two orders of the context give one query loss each."""
     stimuli = clusters()

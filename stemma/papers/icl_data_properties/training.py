@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from stemma.models.training import LearningRate, Schedule
 from stemma.papers.icl_data_properties.characters import Stimuli
 from stemma.papers.icl_data_properties.evaluation import Evaluation, draw_evaluations
 from stemma.papers.icl_data_properties.network import SequenceModel, Spec
@@ -38,7 +39,7 @@ class Recipe:
     steps: int
     batch: int
     warmup: int
-    schedule: str
+    schedule: Schedule
     clip: float
     eval_every: int
     eval_sequences: int
@@ -56,15 +57,6 @@ class Condition:
     regime: Regime
     spec: Spec
     rate: float
-
-
-def learning_rate(step: int, peak: float, recipe: Recipe) -> float:
-    """Return the learning rate of a step (the first step is 0)."""
-    if step < recipe.warmup:
-        return peak * (step + 1) / recipe.warmup
-    if recipe.schedule == "constant":
-        return peak
-    return float(peak * (max(1, recipe.warmup) / (step + 1)) ** 0.5)
 
 
 class Feed:
@@ -132,6 +124,7 @@ def _steps(
 ) -> Iterator[float]:
     """Train step by step; yields each step's loss, the query's cross-entropy alone."""
     rng = np.random.default_rng([seed, 2])
+    rate = LearningRate(condition.rate, recipe.schedule, recipe.steps, recipe.warmup)
     optimizer = torch.optim.Adam(model.parameters(), fused=True)
     for first in range(0, recipe.steps, recipe.eval_every):
         count = min(recipe.eval_every, recipe.steps - first)
@@ -139,7 +132,7 @@ def _steps(
         for i in range(count):
             part = slice(i * recipe.batch, (i + 1) * recipe.batch)
             stimuli, labels = feed(Sequences(*(field[part] for field in drawn)))
-            optimizer.param_groups[0]["lr"] = learning_rate(first + i, condition.rate, recipe)
+            optimizer.param_groups[0]["lr"] = rate.at(first + i)
             loss = functional.cross_entropy(model(stimuli, labels[:, :-1]), labels[:, -1])
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
