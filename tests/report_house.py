@@ -23,7 +23,7 @@ from stemma.batch.records import (
     Spec,
     State,
 )
-from stemma.catalog import Scale
+from stemma.catalog import Scale, Value
 
 STARTED = 1_700_000_000.0  # 2023-11-14
 OURS, BASELINE = [2.0, 2.1, 2.2, 2.1, 2.0], [1.0, 1.1, 1.0, 1.0, 1.1]
@@ -43,10 +43,17 @@ class Finished:
     seconds: float = 60.0
     caption: str = "Ours and the baseline."
     leaves_result: bool = True
+    seed: int | None = None
 
     @property
     def key(self) -> str:
-        return hashlib.sha256(f"{self.slug} {self.x} {self.scale}".encode()).hexdigest()
+        words = f"{self.slug} {self.parameters} {self.scale}"
+        return hashlib.sha256(words.encode()).hexdigest()
+
+    @property
+    def parameters(self) -> dict[str, Value]:
+        """Of the run; a seed only where one is given."""
+        return {"x": self.x} | ({} if self.seed is None else {"seed": self.seed})
 
 
 def write_run(run: Finished, started: float = STARTED) -> Path:
@@ -64,7 +71,7 @@ def write_run(run: Finished, started: float = STARTED) -> Path:
 
 def write_batch(batch_id: str, runs: Sequence[Finished], started: float = STARTED) -> Batch:
     """Write a batch with its runs, all over."""
-    entries = [(r.slug, r.scale, {"x": r.x}) for r in runs]
+    entries = [(r.slug, r.scale, r.parameters) for r in runs]
     planned = [
         BatchRun(
             slug=run.slug,
@@ -90,7 +97,7 @@ def _spec(run: Finished) -> Spec:
         scale=run.scale,
         key=run.key,
         ingredients={},
-        parameters={"x": run.x},
+        parameters=run.parameters,
         sources={},
         digests={},
         batch="b",
@@ -125,7 +132,7 @@ def _result(run: Finished, started: float) -> Result:
         outcome=run.state,
         failure=run.failure,
         message=run.message,
-        parameters={"x": run.x},
+        parameters=run.parameters,
         sources={},
         digests={},
         device="cpu",

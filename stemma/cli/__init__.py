@@ -123,11 +123,17 @@ def sync() -> None:
 @main.command()
 @click.argument("slug")
 @scale_option
-def reference(slug: str, scale: "Scale") -> None:
-    """Keep the latest completed result as the committed reference, runs/reference/."""
-    from stemma.report.reference import promote
+@click.option(
+    "--repeat", is_flag=True, help="Add it to the reference, as a repeat with another seed."
+)
+def reference(slug: str, scale: "Scale", repeat: bool) -> None:
+    """Keep the latest completed result as the committed reference, runs/reference/.
 
-    click.echo(f"wrote {promote(slug, scale)}")
+    A verdict on which a reference and its repeats disagree is inconclusive.
+    """
+    from stemma.report.reference import promote, promote_repeat
+
+    click.echo(f"wrote {(promote_repeat if repeat else promote)(slug, scale)}")
 
 
 @main.command(

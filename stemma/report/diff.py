@@ -108,11 +108,13 @@ class Diff:
 def load(name: str) -> Side:
     """Return the runs of a batch, of the committed references, or of a folder of result files.
 
+    References come without their repeats: a batch is compared with the run that it runs again.
+
     Raises:
         RunError: there is no such batch or folder, or it holds no results.
     """
     if name == _REFERENCE:
-        return Side(_REFERENCE, [_of_result(result) for result in reference.references()])
+        return Side(_REFERENCE, [_of_result(result) for result in reference.first_runs()])
     folder = Path(name)
     # A batch's id comes first: a folder of that name may lie beside by chance.
     if folder.is_dir() and name not in batches.ids():

@@ -1,16 +1,23 @@
-"""Reference results: committed results of real runs, and the README's table made from them."""
+"""Reference results: committed results of real runs, and the README's table made from them.
 
+A paper's reference at a scale is one run, and any number of repeats of it with other seeds. Its
+verdicts are those that all of them give (`stemma.claims.agreement`).
+"""
+
+from collections.abc import Mapping
 from pathlib import Path
 
 from stemma import catalog, files, paths
 from stemma.batch.plan import latest_result
 from stemma.batch.records import Result
-from stemma.catalog import Paper, Scale
+from stemma.catalog import Paper, Scale, Value
 from stemma.claims import Verdict
+from stemma.claims.agreement import agree
 from stemma.errors import RunError
 
 START = "<!-- results:start (written by `stemma report --write README.md`) -->"
 END = "<!-- results:end -->"
+_REPEATS = "repeats"
 
 
 def folder() -> Path:
@@ -21,38 +28,106 @@ def folder() -> Path:
 def promote(slug: str, scale: Scale) -> Path:
     """Copy the latest completed result of a paper at a scale to the references.
 
+    Repeats of an earlier reference are removed: they ran other code or other parameters.
+
     Raises:
         CatalogError: unknown slug.
         RunError: there is no completed run.
     """
+    result = _latest(slug, scale)
+    path = _file(slug, scale)
+    if not path.exists() or Result.read(path).key != result.key:
+        for repeat in _repeats(slug, scale):
+            repeat.unlink()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files.write_json(path, result.model_dump(mode="json"))
+    return path
+
+
+def promote_repeat(slug: str, scale: Scale) -> Path:
+    """Copy the latest completed result to the references as a repeat with another seed.
+
+    Raises:
+        CatalogError: unknown slug.
+        RunError: there is no completed run, no reference to repeat, or the two differ in more, or
+            less, than their seed.
+    """
+    result = _latest(slug, scale)
+    first = Result.find(_file(slug, scale))
+    if first is None:
+        raise RunError(f"{slug} has no reference at {scale} to repeat: drop --repeat")
+    if _beside_the_seed(first) != _beside_the_seed(result) or _seed(first) == _seed(result):
+        raise RunError(
+            f"the latest run of {slug} at {scale} (seed {_seed(result)}) is no repeat of its "
+            f"reference (seed {_seed(first)}): the seed has to differ, and no other parameter, "
+            "data or version of the paper may"
+        )
+    path = folder() / _REPEATS / f"{slug}.{scale}.seed-{_seed(result)}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files.write_json(path, result.model_dump(mode="json"))
+    return path
+
+
+def _latest(slug: str, scale: Scale) -> Result:
     catalog.load(slug)
     result = latest_result(slug, scale)
     if result is None:
         raise RunError(
             f"no completed run of {slug} at {scale}: `stemma run {slug} --scale {scale}`"
         )
-    path = folder() / f"{slug}.{scale}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    files.write_json(path, result.model_dump(mode="json"))
-    return path
+    return result
+
+
+def _file(slug: str, scale: Scale) -> Path:
+    return folder() / f"{slug}.{scale}.json"
+
+
+def _repeats(slug: str, scale: Scale) -> list[Path]:
+    return sorted((folder() / _REPEATS).glob(f"{slug}.{scale}.seed-*.json"))
+
+
+def _seed(result: Result) -> Value:
+    return result.parameters.get("seed", "none")
+
+
+def _beside_the_seed(result: Result) -> tuple[Mapping[str, Value], Mapping[str, str], int]:
+    return {**result.parameters, "seed": 0}, result.digests, result.paper_version
 
 
 def find(paper: Paper, scale: Scale) -> Result | None:
-    """Return the committed reference result of a paper at a scale, judged by the present rules."""
-    stored = Result.find(folder() / f"{paper.slug}.{scale}.json")
-    return stored.judged_by(paper) if stored else None
+    """Return the committed reference of a paper at a scale, judged by the present rules."""
+    stored = Result.find(_file(paper.slug, scale))
+    return _agreed(stored) if stored else None
 
 
 def references() -> list[Result]:
-    """Return the committed reference results, judged by the present rules, by slug and scale."""
+    """Return the committed references, judged by the present rules, by slug and scale."""
+    return [_agreed(result) for result in first_runs()]
+
+
+def first_runs() -> list[Result]:
+    """Return the committed references without their repeats, judged by the present rules."""
     stored: list[Result] = [Result.read(path) for path in sorted(folder().glob("*.json"))]
-    judged = [result.judged_by(catalog.load(result.slug)) for result in stored]
-    return sorted(judged, key=lambda r: (r.slug, catalog.SCALES.index(r.scale)))
+    return sorted(map(_judged, stored), key=lambda r: (r.slug, catalog.SCALES.index(r.scale)))
+
+
+def _judged(result: Result) -> Result:
+    return result.judged_by(catalog.load(result.slug))
+
+
+def _with_repeats(first: Result) -> list[Result]:
+    repeats: list[Result] = [Result.read(path) for path in _repeats(first.slug, first.scale)]
+    return [_judged(first), *map(_judged, repeats)]
+
+
+def _agreed(first: Result) -> Result:
+    runs = {f"seed {_seed(run)}": run.claims for run in _with_repeats(first)}
+    return _judged(first).model_copy(update={"claims": agree(runs)})
 
 
 def results_markdown() -> str:
     """Return the results table: one row a reference result, verdicts counted and named."""
-    head = ["paper", "scale", *(v.value for v in Verdict), "minutes"]
+    head = ["paper", "scale", "seeds", *(v.value for v in Verdict), "minutes"]
     lines = [f"| {' | '.join(head)} |", "|" + " --- |" * len(head)]
     for result in references():
         paper = catalog.load(result.slug)
@@ -62,6 +137,7 @@ def results_markdown() -> str:
         cells = [
             f"[{paper.title}](https://arxiv.org/abs/{paper.arxiv}) (`{paper.slug}`)",
             result.scale,
+            ", ".join(str(_seed(run)) for run in _with_repeats(result)),
             *(", ".join(by_verdict[verdict]) or "-" for verdict in Verdict),
             f"{result.seconds / 60:.1f}",
         ]

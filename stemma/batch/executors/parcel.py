@@ -99,16 +99,26 @@ def _plain(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
 def _extract(archive: Path, staging: Path) -> None:
     with tarfile.open(archive) as tar:
         try:
-            tar.extractall(staging, members=_admitted(tar), filter="data")
+            for member in _admitted(tar):
+                _write(tar, member, staging / posixpath.normpath(member.name))
         except tarfile.TarError as error:
             raise ExecutorError(f"what the worker left is refused: {error}") from None
+
+
+def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> None:
+    # `extractall(filter="data")` would do, but Python has it since 3.11.4 and Debian 12 has 3.11.2.
+    stream = tar.extractfile(member)
+    (path.parent if stream else path).mkdir(parents=True, exist_ok=True)
+    if stream:
+        with stream, path.open("wb") as file:
+            shutil.copyfileobj(stream, file)
 
 
 def _admitted(members: Iterable[tarfile.TarInfo]) -> Iterator[tarfile.TarInfo]:
     for member in members:
         path = PurePosixPath(posixpath.normpath(member.name))
-        owned = path.is_absolute() or not path.parts or path.parts[0] in STAYS
-        if _plain(member) is None or owned:
+        refused = path.is_absolute() or not path.parts or path.parts[0] in {"..", *STAYS}
+        if _plain(member) is None or refused:
             raise ExecutorError(f"what the worker left is refused: it may not hold {member.name}")
         yield member
 
