@@ -35,6 +35,12 @@ wine:
   description: Wine
   licence: BSD-3-Clause
   package: scikit-learn
+packed:
+  description: Many small files
+  licence: MIT
+  source: hub:pictures/first
+  bytes: 6
+  sha256: {hashlib.sha256(b"images").hexdigest()}
 absent:
   description: In a package that nobody has
   licence: none
@@ -156,8 +162,18 @@ def test_choose_lists_every_failure(mirror: Path) -> None:
 
 def test_unknown_name_lists_the_known(mirror: Path) -> None:
     for function in (data.fetch, data.digest, data.is_embedded, data.documents):
-        with pytest.raises(DataUnavailable, match="absent, other, toy, wine"):
+        with pytest.raises(DataUnavailable, match="absent, other, packed, toy, wine"):
             function("nothing")
+
+
+def test_a_packed_table_comes_from_a_mirror_alone(mirror: Path) -> None:
+    with pytest.raises(DataUnavailable, match=r"holds hub/pictures/first\.parquet"):
+        data.fetch("packed")
+    put(mirror, Path("hub", "pictures", "first.parquet"), b"changed")
+    with pytest.raises(DataCorrupt, match="copied again"):
+        data.fetch("packed")
+    path = put(mirror, Path("hub", "pictures", "first.parquet"), b"images")
+    assert data.fetch("packed") == path
 
 
 def test_embedded_source_has_no_file(mirror: Path) -> None:
@@ -215,7 +231,8 @@ def test_registry_equals_the_mirrors_manifest() -> None:
     for source in data.sources().values():
         if source.package is None:
             path, github, size, sha256, licence = manifest[str(source.path)][:5]
-            assert (source.source, str(source.bytes), source.sha256) == (github, size, sha256)
+            assert source.is_packed or source.source == github
+            assert (str(source.bytes), source.sha256) == (size, sha256)
             assert source.licence.startswith(licence)
             assert data.fetch(source.name) == found / path
 
