@@ -117,17 +117,11 @@ class Validation:
         return result
 
 
-def best_steps(
+def verbhood_at(
     learner: Learner, validation: Validation, path: Trajectory, checkpoints: Sequence[int]
-) -> tuple[np.ndarray, Array]:
-    """Choose each word's step by its verb-hood; the test sentences have no say.
-
-    Returns:
-        The chosen steps, shape (words,), and the verb-hood at each checkpoint,
-        shape (checkpoints, words).
-    """
-    values = np.stack([validation.verbhood(learner, path.vectors[step]) for step in checkpoints])
-    return np.asarray(checkpoints)[values.argmax(axis=0)], values
+) -> Array:
+    """Return the verb-hood of each word at each checkpoint, shape (checkpoints, words)."""
+    return np.stack([validation.verbhood(learner, path.vectors[step]) for step in checkpoints])
 
 
 def equal_loss_steps(losses: Array) -> np.ndarray:

@@ -144,17 +144,12 @@ def design(n: int, seed: int) -> list[Exposure]:
 def _exposure(form: Form, first: Kind, second: Kind, rng: np.random.Generator) -> Exposure:
     one = _phrase(first, rng)
     # The same word twice would be a repetition, not a second argument.
-    two = next(
-        p for p in iter(lambda: _phrase(second, rng), None) if not _shares_content(p, one)
-    )
+    said = set(one.text.split()) - {"the", "a"}
+    two = _phrase(second, rng)
+    while said & set(two.text.split()):
+        two = _phrase(second, rng)
     recipient, theme = (one, two) if form == "DO" else (two, one)
     return Exposure(form, str(rng.choice(lexicon()["agents"])), recipient, theme)
-
-
-def _shares_content(one: Phrase, two: Phrase) -> bool:
-    both = set(one.text.split()) & set(two.text.split())
-    few = one.kind == two.kind and one.kind.pronoun and not one.kind.animate
-    return bool(both - {"the", "a"}) and not (few and not one.kind.definite)
 
 
 def _phrase(kind: Kind, rng: np.random.Generator) -> Phrase:
