@@ -73,7 +73,7 @@ def learn(
         batch_size: words at once.
     """
     sentences = [encode(learner, text) for text in texts]
-    vectors = torch.empty(steps + 1, len(texts), len(start))
+    vectors = torch.empty(steps + 1, len(texts), len(start), dtype=start.dtype)
     losses = np.empty((steps + 1, len(texts)))
     for group in equal_before(sentences, batch_size):
         frame = prepare(learner, [sentences[i] for i in group])

@@ -7,13 +7,14 @@ new word. What stands before the new word never depends on it and is computed on
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
+from stemma.models.sampling import cache_argument
 from stemma.models.scoring import sequence_losses
 from stemma.papers.cross_dative.stimuli import VERB
 
@@ -121,10 +122,8 @@ def prepare(learner: Learner, sentences: Sequence[Sentence]) -> Frame:
     device = learner.model.device
     before = torch.tensor([s.before for s in sentences], device=device)
     cache = DynamicCache()
-    hidden = learner.model.base_model(
-        input_ids=before, past_key_values=cache, use_cache=True
-    ).last_hidden_state
-    logits = (hidden @ learner.embeddings.T).float()
+    hidden = _hidden(learner, cache, input_ids=before)
+    logits = hidden @ learner.embeddings.T
     longest = max(len(s.after) for s in sentences)
     after = [[*s.after, *[_NONE] * (longest - len(s.after))] for s in sentences]
     return Frame(
@@ -161,19 +160,20 @@ def _after(learner: Learner, frame: Frame, vectors: torch.Tensor) -> torch.Tenso
     tokens = learner.embeddings[ids[:, :-1]].expand(rows, -1, -1)
     past = DynamicCache()
     for number, (keys, values) in enumerate(frame.keys):
-        past.update(
-            keys.expand(rows, -1, -1, -1), values.expand(rows, -1, -1, -1), number
-        )
-    hidden = learner.model.base_model(
-        inputs_embeds=torch.cat([vectors[:, None], tokens], dim=1),
-        past_key_values=past,
-        use_cache=True,
-    ).last_hidden_state
+        past.update(keys.expand(rows, -1, -1, -1), values.expand(rows, -1, -1, -1), number)
+    hidden = _hidden(learner, past, inputs_embeds=torch.cat([vectors[:, None], tokens], dim=1))
     logits = hidden @ learner.embeddings.T
     own = torch.einsum("rsd,rd->rs", hidden, vectors)
     norm = torch.logaddexp(logits.logsumexp(dim=-1), own)
     known = logits.gather(2, ids.expand(rows, -1)[:, :, None]).squeeze(2)
     return ((known - norm) * (frame.after != _NONE)).sum(dim=1)
+
+
+def _hidden(learner: Learner, cache: DynamicCache, **inputs: torch.Tensor) -> torch.Tensor:
+    body: Any = learner.model.base_model
+    options = {cache_argument(body): cache, "use_cache": True}
+    hidden: torch.Tensor = body(**inputs, **options).last_hidden_state
+    return hidden
 
 
 @torch.no_grad()

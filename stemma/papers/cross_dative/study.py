@@ -140,7 +140,7 @@ def learn_all(
         )
         return path, learning.verbhood_at(learner, tests.validation, path, setting.checkpoints)
 
-    vectors = torch.empty(setting.steps + 1, len(texts), len(start))
+    vectors = torch.empty(setting.steps + 1, len(texts), len(start), dtype=start.dtype)
     losses = np.empty((setting.steps + 1, len(texts)))
     verbhood = np.empty((len(setting.checkpoints), len(texts)))
     done = 0
@@ -205,9 +205,9 @@ def equal_loss(
     result = np.empty(len(exposures))
     for form, other in (("DO", "PO"), ("PO", "DO")):
         of_form = [i for i, e in enumerate(exposures) if e.form == form]
-        result[of_form] = score_all(
-            learner, tests.forms[other], vectors[of_form], setting
-        ).mean(axis=1)
+        result[of_form] = score_all(learner, tests.forms[other], vectors[of_form], setting).mean(
+            axis=1
+        )
     return result
 
 

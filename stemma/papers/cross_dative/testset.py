@@ -57,10 +57,8 @@ def attested(source: str, n: int, seed: int) -> list[str]:
         & table.verb_tag.isin(_FINITE)
     ]
     found = [masked(str(s), str(v)) for s, v in zip(table.sentence, table.verb, strict=True)]
-    taken = set().union(*stimuli.own_words().values())
-    clean = list(
-        dict.fromkeys(s for s in found if s and not stimuli.content_words([s]) & taken)
-    )
+    taken = set(stimuli.lexicon()["left_out"]).union(*stimuli.own_words().values())
+    clean = list(dict.fromkeys(s for s in found if s and not stimuli.content_words([s]) & taken))
     if len(clean) < n:
         raise DataUnavailable(f"{source}: {len(clean)} sentences fit the test, {n} are needed")
     chosen = np.random.default_rng(seed).choice(len(clean), n, replace=False)
