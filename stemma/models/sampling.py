@@ -75,7 +75,8 @@ def _continue(
     return result
 
 
-def _cache_argument(model: PreTrainedModel) -> str:
+def cache_argument(model: PreTrainedModel) -> str:
+    """Return what ``model.forward`` calls its cache of keys and values."""
     # transformers 5.24 renamed it; a wrong name would be swallowed and the prompt forgotten.
     known = inspect.signature(model.forward).parameters
     return "cache" if "cache" in known else "past_key_values"

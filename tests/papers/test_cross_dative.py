@@ -3,7 +3,6 @@
 import copy
 from collections import Counter
 
-import numpy as np
 import pytest
 import torch
 from transformers import OPTConfig, OPTForCausalLM
@@ -14,7 +13,7 @@ from stemma.models.weights import weights_digest
 from stemma.papers.cross_dative import exposure as learning
 from stemma.papers.cross_dative import learner as learners_module
 from stemma.papers.cross_dative import learners, stimuli, study, testset
-from stemma.papers.cross_dative.learner import encode, freeze, frames_of, plain_scores, scores
+from stemma.papers.cross_dative.learner import encode, frames_of, freeze, plain_scores, scores
 from stemma.papers.cross_dative.stimuli import FORMS, KINDS, Exposure, Kind, Phrase
 
 TEXTS = [
