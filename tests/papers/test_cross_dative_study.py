@@ -214,7 +214,7 @@ def test_figures_and_tables_are_drawn(learner, tests, learnt):
     rows = study.outcomes(learner, EXPOSURES, learnt, SETTING, tests)
     table = analysis.features_of(EXPOSURES, TESTS).merge(rows, on="exposure")
     tables = {d: analysis.items(table, d) for d in TESTS}
-    curves = study.curves(learner, EXPOSURES[:2], _first(learnt, 2), SETTING, tests)
+    curves = study.curves(learner, EXPOSURES, learnt, SETTING, tests, [0, 30])
     assert sorted(curves.step.unique()) == [0, 2, 4]
     for figure in (
         figures.learning(curves),
@@ -224,8 +224,3 @@ def test_figures_and_tables_are_drawn(learner, tests, learnt):
         assert figure.axes
     best = figures.extremes(tables["DO->PO"], [e.text for e in EXPOSURES], 3)
     assert best["score of the other form"].is_monotonic_decreasing
-
-
-def _first(learnt, n):
-    path = learning.Trajectory(learnt.path.vectors[:, :n], learnt.path.losses[:, :n])
-    return study.Learnt(path, learnt.best[:n], learnt.verbhood[:, :n])

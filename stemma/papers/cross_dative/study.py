@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import ArrayLike
 
 from stemma.models.parallel import threaded
 from stemma.papers.cross_dative import exposure as learning
@@ -21,6 +22,7 @@ from stemma.papers.cross_dative.learner import (
     scores,
 )
 from stemma.papers.cross_dative.stimuli import Exposure
+from stemma.stats import mean_interval
 
 Report = Callable[[int, int], object]
 
@@ -212,26 +214,32 @@ def equal_loss(
 
 
 def curves(
-    learner: Learner, exposures: Sequence[Exposure], learnt: Learnt, setting: Setting, tests: Tests
+    learner: Learner,
+    exposures: Sequence[Exposure],
+    learnt: Learnt,
+    setting: Setting,
+    tests: Tests,
+    some: Sequence[int],
 ) -> pd.DataFrame:
-    """Return loss, verb-hood and scores at the start and at every checkpoint, for a figure."""
+    """Return loss, verb-hood and scores of some exposures at the start and at every checkpoint."""
     rows = []
     for step in (0, *setting.checkpoints):
-        vectors = learnt.path.vectors[step]
+        vectors = learnt.path.vectors[step, list(some)]
         verbhood = tests.validation.verbhood(learner, vectors)
         by_form = {
             form: score_all(learner, frames, vectors, setting).mean(axis=1)
             for form, frames in tests.forms.items()
         }
         control = score_all(learner, tests.control, vectors, setting).mean(axis=1)
-        for i, exposure in enumerate(exposures):
+        for i, number in enumerate(some):
+            exposure = exposures[number]
             other = "PO" if exposure.form == "DO" else "DO"
             rows.append(
                 {
                     "step": step,
                     "direction": exposure.direction,
                     "exposure": exposure.text,
-                    "loss": learnt.path.losses[step, i],
+                    "loss": learnt.path.losses[step, number],
                     "verbhood": verbhood[i],
                     "other": by_form[other][i],
                     "same": by_form[exposure.form][i],
@@ -258,6 +266,12 @@ def real_verbs(
         name: float(score_all(learner, parts, vectors, setting).mean())
         for name, parts in frames.items()
     }
+
+
+def interval_text(values: ArrayLike, digits: int = 3) -> str:
+    """Return "mean [low, high]", the 95 % t interval of a mean."""
+    mean = mean_interval(values, 0.95)
+    return f"{mean.estimate:.{digits}f} [{mean.low:.{digits}f}, {mean.high:.{digits}f}]"
 
 
 def _scored(learner: Learner, text: str) -> int:
