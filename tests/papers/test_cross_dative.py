@@ -12,7 +12,7 @@ from stemma.models import lm, pretrained
 from stemma.models.weights import weights_digest
 from stemma.papers.cross_dative import exposure as learning
 from stemma.papers.cross_dative import learner as learners_module
-from stemma.papers.cross_dative import learners, stimuli, study, testset
+from stemma.papers.cross_dative import population, stimuli, study, testset
 from stemma.papers.cross_dative.learner import encode, frames_of, freeze, plain_scores, scores
 from stemma.papers.cross_dative.stimuli import FORMS, KINDS, Exposure, Kind, Phrase
 
@@ -53,7 +53,7 @@ def sharpened(learner):
 
 @pytest.fixture(scope="module", params=["llama", "opt"])
 def learner(request):
-    found = learners.random_learner(1)
+    found = population.random_learner(1)
     if request.param == "opt":
         found = freeze(tiny_opt(), found.tokenizer, 0)
     return sharpened(found)
@@ -61,7 +61,7 @@ def learner(request):
 
 @pytest.fixture(scope="module")
 def llama():
-    return learners.random_learner(1)
+    return population.random_learner(1)
 
 
 class Enlarged:
@@ -124,10 +124,10 @@ def test_learning_in_batches_is_learning_one_by_one(learner):
 
 
 def test_nothing_but_the_new_words_moves(llama):
-    before = learners.digest(llama)
+    before = population.digest(llama)
     start = learning.initial_vector(llama, 1e-5, 3)
     path = learning.learn(llama, TEXTS, start, learning_rate=0.1, steps=2)
-    assert learners.digest(llama) == before
+    assert population.digest(llama) == before
     assert all(p.grad is None and not p.requires_grad for p in llama.model.parameters())
     assert (path.vectors[2] != path.vectors[0]).any(dim=1).all()
     assert torch.equal(path.vectors[0], start.expand(len(TEXTS), -1))
@@ -324,30 +324,30 @@ def test_models_of_a_folder_are_loaded_as_those_of_the_hub(tmp_path, llama):
     model = tiny_opt()
     model.save_pretrained(tmp_path)
     llama.tokenizer.save_pretrained(tmp_path)
-    [(name, found)] = learners.from_hub([str(tmp_path)])
+    [(name, found)] = population.from_hub([str(tmp_path)])
     assert name == str(tmp_path)
     assert found.spaced
     assert found.bos == 0
-    assert learners.digest(found) == weights_digest(model)
+    assert population.digest(found) == weights_digest(model)
     start = learning.initial_vector(found, 1e-5, 0)
     path = learning.learn(found, TEXTS[:2], start, learning_rate=0.1, steps=2)
     assert (path.losses[2] < path.losses[0]).all()
     with pytest.raises(DataUnavailable):
-        next(learners.from_hub([str(tmp_path / "nothing")]))
+        next(population.from_hub([str(tmp_path / "nothing")]))
 
 
 def test_learners_trained_here_learn_and_then_are_frozen():
     documents = ["the dog saw the cat and the cat saw the dog\n" * 6] * 12
-    plan = learners.Plan(3, 5e-3, 16, 4, vocab_size=300, layers=1, hidden=16, heads=2)
-    made = learners.from_scratch(documents, plan, 0, "cpu")
-    fresh = learners.from_scratch(documents, plan._replace(learning_rate=0.0), 0, "cpu")
+    plan = population.Plan(3, 5e-3, 16, 4, vocab_size=300, layers=1, hidden=16, heads=2)
+    made = population.from_scratch(documents, plan, 0, "cpu")
+    fresh = population.from_scratch(documents, plan._replace(learning_rate=0.0), 0, "cpu")
     text = ["the dog saw the cat"]
     assert plain_scores(made, text)[0] > plain_scores(fresh, text)[0] + 0.5
-    again = learners.from_scratch(documents, plan, 0, "cpu")
-    assert learners.digest(made) == learners.digest(again)
-    before = learners.digest(made)
-    base = pretrained.Pretrained(copy.deepcopy(made.model), made.tokenizer)
-    tuned = learners.continued(documents, plan, 1, base, "cpu")
-    assert learners.digest(tuned) != before
+    again = population.from_scratch(documents, plan, 0, "cpu")
+    assert population.digest(made) == population.digest(again)
+    before = population.digest(made)
+    base = pretrained.Pretrained(made.model, made.tokenizer)
+    tuned = population.continued(documents, plan, 1, base, "cpu")
+    assert population.digest(tuned) != before == population.digest(made)
     assert plain_scores(tuned, text)[0] > plain_scores(made, text)[0]
     assert not any(p.requires_grad for p in tuned.model.parameters())

@@ -6,7 +6,7 @@ import pytest
 import statsmodels.api as sm
 import torch
 
-from stemma.papers.cross_dative import analysis, figures, learners, stimuli, study
+from stemma.papers.cross_dative import analysis, figures, population, stimuli, study
 from stemma.papers.cross_dative import exposure as learning
 from stemma.papers.cross_dative.analysis import FIRST, SECOND, least_squares
 from stemma.papers.cross_dative.exposure import Validation
@@ -24,7 +24,7 @@ SETTING = study.Setting(steps=4, learning_rates=(0.1, 0.01), validate_every=2, b
 
 @pytest.fixture(scope="module")
 def learner():
-    return learners.random_learner(1)
+    return population.random_learner(1)
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 """The experiment for one learner: choose the rate, learn each exposure, choose steps, test."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,7 @@ from stemma.papers.cross_dative.learner import (
     encode,
     equal_before,
     frames_of,
+    plain_scores,
     scores,
 )
 from stemma.papers.cross_dative.stimuli import Exposure
@@ -102,10 +103,14 @@ def rate_values(
     learner: Learner, texts: Sequence[str], start: torch.Tensor, setting: Setting, tests: Tests
 ) -> dict[float, float]:
     """Return the mean best verb-hood that each learning rate reaches on the exposures given."""
-    return {
-        rate: float(learn_all(learner, texts, start, rate, setting, tests).verbhood.max(0).mean())
-        for rate in setting.learning_rates
-    }
+    alone = replace(setting, workers=1)
+
+    def job(rate: float) -> float:
+        found = learn_all(learner, texts, start, rate, alone, tests)
+        return float(found.verbhood.max(axis=0).mean())
+
+    values = threaded(job, setting.learning_rates, setting.workers)
+    return dict(zip(setting.learning_rates, values, strict=True))
 
 
 def learn_all(
@@ -153,6 +158,13 @@ def learn_all(
             report(done, len(texts))
     best = np.asarray(setting.checkpoints)[verbhood.argmax(axis=0)]
     return Learnt(Trajectory(vectors, losses), best, verbhood)
+
+
+def plain_all(learner: Learner, texts: Sequence[str], setting: Setting) -> Array:
+    """Score texts without a new word, shape (texts,)."""
+    chunks = [texts[start : start + 64] for start in range(0, len(texts), 64)]
+    parts = threaded(lambda c: plain_scores(learner, c, setting.how), chunks, setting.workers)
+    return np.concatenate(list(parts))
 
 
 def score_all(

@@ -10,9 +10,9 @@ from transformers import PreTrainedModel
 from stemma.models import lm, pretrained
 from stemma.models.tokenizer import END_OF_TEXT, encode_documents, train_bpe
 from stemma.models.training import Recipe
-from stemma.models.weights import weights_digest
-from stemma.papers.cross_dative import stimuli, testset
-from stemma.papers.cross_dative.learner import Learner, freeze, plain_scores
+from stemma.models.weights import clone, weights_digest
+from stemma.papers.cross_dative import stimuli
+from stemma.papers.cross_dative.learner import Learner, freeze
 
 _HELD_OUT = 10  # every tenth document tells how well a trained model predicts new text
 
@@ -76,10 +76,11 @@ def from_hub(names: Sequence[str]) -> Iterator[tuple[str, Learner]]:
 def continued(
     documents: Sequence[str], plan: Plan, seed: int, base: pretrained.Pretrained, device: str
 ) -> Learner:
-    """Train a loaded model further on child-directed speech (all its weights), then freeze it."""
+    """Train a copy of a loaded model further on child-directed speech (all weights); freeze it."""
     rows = encode_documents(base.tokenizer, documents, plan.length)
-    _train(base.model, rows, plan, seed, device)
-    return loaded(base)
+    model = clone(base.model)
+    _train(model, rows, plan, seed, device)
+    return loaded(base._replace(model=model))
 
 
 def from_scratch(documents: Sequence[str], plan: Plan, seed: int, device: str) -> Learner:
@@ -117,13 +118,6 @@ def split_documents(documents: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return documents to train on and documents held out."""
     kept = [d for i, d in enumerate(documents) if i % _HELD_OUT]
     return kept, list(documents[::_HELD_OUT])
-
-
-def minimal_pair_accuracy(learner: Learner, sources: Sequence[str], n: int, seed: int) -> float:
-    """Return the share of Zorro's pairs of argument structure in which the good one wins."""
-    pairs = [p for name in sources for p in testset.minimal_pairs(name, n, seed)]
-    bad, good = (plain_scores(learner, [pair[i] for pair in pairs]) for i in (0, 1))
-    return float(np.mean(good > bad))
 
 
 def digest(learner: Learner) -> str:
