@@ -124,7 +124,7 @@ def infill(
     longest = max(len(hole.middle) for hole in holes)
     ids = torch.cat([ids, torch.full((len(ids), longest), corpus.specials.end)], dim=1)
     cursor = torch.from_numpy(questions.first)
-    ids[torch.arange(ids.shape[1]) >= cursor[:, None]] = corpus.specials.end
+    ids[torch.arange(ids.shape[1]) >= cursor[:, None]] = corpus.specials.end  # hide the line
     with evaluating(model):
         ids = _continue(model, ids, cursor, longest, cursor if prefix else torch.zeros_like(cursor))
     answers = [row[start:].tolist() for row, start in zip(ids, cursor.tolist(), strict=True)]

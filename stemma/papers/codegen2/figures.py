@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from stemma import stats
+from stemma.papers.codegen2.evaluation import FORMATS
 from stemma.papers.codegen2.evidence import Array, values
 from stemma.papers.codegen2.study import (
     CAUSAL,
@@ -32,14 +33,11 @@ def trade_off(rows: pd.DataFrame) -> Figure:
     """Bits per byte of holes, in the best format, against left to right; one point a model."""
     figure, axis = plt.subplots(figsize=(6, 4))
     centres = {}
-    for run, colour in COLOURS.items():
-        x = values(rows, run, "code")
-        best = rows[rows["run"] == run].sort_values("seed")
-        y = best[["left only", "suffix first", "masked"]].mean().min()
-        column = best[["left only", "suffix first", "masked"]].mean().idxmin()
-        points = np.asarray(best[column], dtype=float)
-        axis.scatter(x, points, s=22, color=colour, label=f"{run} ({column})")
-        centres[run] = (x.mean(), y)
+    for run in [run for run in COLOURS if run in set(rows["run"])]:
+        own, colour = rows[rows["run"] == run], COLOURS[run]
+        form = own[list(FORMATS)].mean().idxmin()
+        axis.scatter(own["code"], own[form], s=22, color=colour, label=f"{run} ({form})")
+        centres[run] = (own["code"].mean(), own[form].mean())
     for start, end in ((CAUSAL, MIXTURE), (PREFIX, PREFIX_MIXTURE)):
         arrow = {"arrowstyle": "->", "color": "0.3", "shrinkA": 8, "shrinkB": 8}
         axis.annotate("", xy=centres[end], xytext=centres[start], arrowprops=arrow)
@@ -91,8 +89,9 @@ def epochs(rows: pd.DataFrame, counts: Sequence[int]) -> Figure:
     losses = np.array([values(rows, epoch_name(count), "code") for count in counts])
     axis.plot(counts, losses, "o-", ms=3, lw=0.7, color="tab:green", alpha=0.5)
     axis.plot(counts, losses.mean(axis=1), "o-", color="tab:green", label="the same rows again")
-    fresh = [values(rows, run, "code").mean() for run in (SAME_CAUSAL, CAUSAL)]
-    axis.plot([counts[-1] / 2, counts[-1]], fresh, "s--", color="0.3", label="fresh rows")
+    # Half a full run on fresh rows has the steps of the most epochs.
+    fresh = values(rows, SAME_CAUSAL, "code")
+    axis.plot(np.full(len(fresh), counts[-1]), fresh, "s", ms=4, color="0.3", label="fresh rows")
     axis.set(xscale="log", xlabel="epochs", ylabel="bits per byte of held-out code")
     axis.set_xticks(list(counts), [str(count) for count in counts])
     axis.xaxis.minorticks_off()

@@ -64,12 +64,14 @@ class Job:
         seed: of the replicate; decides the initial weights.
         objective: what it is trained to do.
         examples: what it is trained on, in this order, shape (steps * batch, ctx + 2).
+        holes: whether holes, prompts and the probe are measured too, or rows alone.
     """
 
     name: str
     seed: int
     objective: Objective
     examples: Rows
+    holes: bool
 
 
 def build(recipe: Recipe, vocab_size: int, ctx: int, seed: int) -> PreTrainedModel:
@@ -105,7 +107,7 @@ def fit(model: PreTrainedModel, examples: Rows, recipe: Recipe, schedule: Any = 
 
 
 def run_job(job: Job, recipe: Recipe, exam: Exam) -> dict[str, Any]:
-    """Train one model and return a row of measurements; ``lines`` are its answers by format."""
+    """Train one model and return a row of measurements."""
     corpus = exam.corpus
     ctx = job.examples.shape[1] - 2
     model = build(recipe, len(corpus.widths), ctx, job.seed)
@@ -117,32 +119,38 @@ def run_job(job: Job, recipe: Recipe, exam: Exam) -> dict[str, Any]:
         "supervised": supervised_tokens(job.examples),
         "training loss": fit(model, job.examples, recipe),
     }
-    return row | measure(model, job.objective, exam)
+    row |= measure_rows(model, exam)
+    return row | measure_holes(model, job.objective, exam) if job.holes else row
 
 
-def measure(model: PreTrainedModel, objective: Objective, exam: Exam) -> dict[str, Any]:
-    """Return bits per byte, exact matches, accuracy of the probe, and answers of one model.
+def measure_rows(model: PreTrainedModel, exam: Exam) -> dict[str, Any]:
+    """Return bits per byte of the held-out rows of each domain, left to right."""
+    return {
+        domain: evaluation.bits_per_byte(
+            model, evaluation.whole_rows(rows), exam.corpus.widths, prefix=False
+        )
+        for domain, rows in exam.rows.items()
+    }
 
-    Left to right is measured with causal attention; a prompt, holes and the probe with the model's
-    own attention.
+
+def measure_holes(model: PreTrainedModel, objective: Objective, exam: Exam) -> dict[str, Any]:
+    """Return what shows a model's own attention and formats.
+
+    Bits per byte of the second halves of rows given the first (``prompted``) and of holes in each
+    format; greedy ``lines`` in the format that the model knows and their exact ``match``; the
+    accuracy of the ``probe``.
     """
     corpus, prefix = exam.corpus, objective.prefix
-    widths = corpus.widths
-    row: dict[str, Any] = {}
-    for domain, rows in exam.rows.items():
-        whole = evaluation.whole_rows(rows)
-        row[domain] = evaluation.bits_per_byte(model, whole, widths, prefix=False)
     half = evaluation.whole_rows(exam.rows[CODE], exam.rows[CODE].shape[1] // 2)
-    row["prompted"] = evaluation.bits_per_byte(model, half, widths, prefix)
-    lines = {}
-    for form in evaluation.FORMATS:
-        if form == "masked" and not objective.p_span:
-            continue
+    row: dict[str, Any] = {"prompted": evaluation.bits_per_byte(model, half, corpus.widths, prefix)}
+    formats = evaluation.FORMATS if objective.p_span else evaluation.FORMATS[:2]
+    for form in formats:
         asked = evaluation.ask(corpus.holes, form, corpus.specials)
-        row[form] = evaluation.bits_per_byte(model, asked, widths, prefix)
-        holes = corpus.holes[: exam.answered]
-        lines[form] = evaluation.infill(model, corpus, holes, form, prefix)
-        row[f"match {form}"] = evaluation.exact_matches(lines[form], corpus, holes)
+        row[form] = evaluation.bits_per_byte(model, asked, corpus.widths, prefix)
+    known: evaluation.Format = "masked" if objective.p_span else "left only"
+    holes = corpus.holes[: exam.answered]
+    row["lines"] = evaluation.infill(model, corpus, holes, known, prefix)
+    row["match"] = evaluation.exact_matches(row["lines"], corpus, holes)
     states = evaluation.mean_states(model, exam.probe[0], prefix)
     row["probe"] = evaluation.probe_accuracy(states, exam.probe[1], seed=0)
-    return row | {"lines": lines}
+    return row
