@@ -14,7 +14,7 @@ from stemma.errors import DataUnavailable
 from stemma.papers.codegen2 import data, evaluation, evidence, figures, hub, study, training
 from stemma.papers.codegen2 import objectives as obj
 
-CTX = 32
+CTX = 96
 LAW = obj.SpanLaw(0.05, 0.5, 8.0)
 PLAN = study.Plan(8, 0.5, LAW, 0.5, (1, 2, 4))
 

@@ -223,7 +223,7 @@ def build_corpus(
         seed: decides the holes.
 
     Raises:
-        DataUnavailable: no held-out row is left.
+        DataUnavailable: no held-out row is left, or no hole was found.
     """
     every = [document.text for split in splits.values() for document in split.train]
     tokenizer, specials = make_tokenizer(every, vocab_size, n_masks)
@@ -238,6 +238,8 @@ def build_corpus(
     rng = np.random.default_rng([seed, 1])
     rows = held_out[CODE][rng.permutation(len(held_out[CODE]))[: 2 * n_holes]]
     holes = find_holes(tokenizer.batch_decode(rows), tokenizer, ctx, rng)[:n_holes]
+    if not holes:
+        raise DataUnavailable("no line of the held-out code makes a hole: raise `ctx`")
     return Corpus(
         tokenizer, specials, token_widths(tokenizer), train, held_out, modules, holes, dropped
     )
