@@ -47,7 +47,9 @@ def of_text(tokenizer: PreTrainedTokenizerBase, text: str) -> Question:
 
 
 def of_item(
-    tokenizer: PreTrainedTokenizerBase, item: Item, context: Literal["none", "copied", "paraphrased"]
+    tokenizer: PreTrainedTokenizerBase,
+    item: Item,
+    context: Literal["none", "copied", "paraphrased"],
 ) -> Question:
     """Return a CounterFact item as a question whose answers are the false end and the true one."""
     prompt = {"none": item.sentence, "copied": item.copied, "paraphrased": item.paraphrased}
