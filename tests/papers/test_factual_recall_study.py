@@ -4,6 +4,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import statsmodels.api as sm
 import torch
 from scipy import special
 from tiny_heads import make_model, make_tokenizer
@@ -209,15 +210,20 @@ def test_slopes_are_the_maximum_of_the_likelihood():
     rng = np.random.default_rng(0)
     x = rng.standard_normal((400, 2))
     y = (rng.random(400) < special.expit(0.3 + x @ [1.0, -0.5])).astype(float)
-    fitted = evidence.slopes(x, y)
+    fitted = evidence.slopes(x, y)[0]
     assert np.allclose(fitted, [1.0, -0.5], atol=0.4)
-    from sklearn.linear_model import LogisticRegression
+    design = np.column_stack([np.ones(len(y)), x])
+    other = sm.GLM(y, design, family=sm.families.Binomial()).fit().params[1:]
+    assert np.allclose(fitted, other, atol=1e-6)
+    twice = evidence.slopes(np.r_[x, x[:50]], np.r_[y, y[:50]])[0]
+    weights = np.stack([np.ones(400), 1.0 + (np.arange(400) < 50)])
+    assert np.allclose([fitted, twice], evidence.slopes(x, y, weights), atol=1e-6)
 
-    other = LogisticRegression(C=1e9, tol=1e-10, max_iter=1000).fit(x, y).coef_[0]
-    assert np.allclose(fitted, other, atol=1e-4)
-    twice = evidence.slopes(np.r_[x, x[:50]], np.r_[y, y[:50]])
-    weighted = evidence.slopes(x, y, 1.0 + (np.arange(400) < 50))
-    assert np.allclose(twice, weighted, atol=1e-6)
+
+def test_slopes_of_separable_rows_are_finite_and_point_the_right_way():
+    x, y = np.arange(6.0)[:, None], np.array([0.0, 0, 0, 1, 1, 1])
+    assert 3 < evidence.slopes(x, y)[0, 0] < 1000
+    assert abs(evidence.slopes(x, np.ones(6))[0, 0]) < 1000
 
 
 def simulate(rng, slope, n_countries=40, n_cities=4):
@@ -238,7 +244,7 @@ def test_clustered_slopes_keep_their_rate_where_independence_would_not():
         x, y, names = simulate(rng, 0.0)
         values = evidence.pseudo_values(x, y, names)[:, 0]
         clustered += stats.mean_interval(values, 0.95).high < 0
-        rows = evidence.slopes(x, y)[0]
+        rows = evidence.slopes(x, y)[0, 0]
         p = special.expit(1.0)
         naive += rows + 1.96 / np.sqrt(p * (1 - p) * np.sum((x[:, 0] - x[:, 0].mean()) ** 2)) < 0
     assert clustered <= 9  # P(more) < 1% at 2.5%

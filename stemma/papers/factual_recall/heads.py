@@ -1,6 +1,6 @@
-"""Attention heads of causal language models: scaled, observed and attributed (any paper can use it).
+"""Attention heads of causal language models: scaled, observed and attributed.
 
-Head h of layer l writes r = W_O^{l,h} z_{l,h} into the residual stream, where z_{l,h} is its mixture
+Head h of layer l writes r = W_O^{l,h} z_{l,h} into the residual stream, z_{l,h} being its mixture
 of values. Attention weights act linearly on values, so that multiplying the values that one head
 reads by alpha multiplies its z by alpha, biases included. Here z is scaled, at the input of the
 output projection: with grouped-query attention several heads share their values, but never z.
@@ -137,7 +137,7 @@ def attribute(
     """Direct logit attribution: what each head adds to a difference of two logits.
 
     The final norm is linear once its scale, taken from the whole residual stream, is held fixed.
-    So head (l, h) adds d . N(W_O^{l,h} z_{l,h}); the direction is taken back through N and W_O once,
+    So head (l, h) adds d . N(W_O^{l,h} z_{l,h}); the direction is taken back through N and W_O,
     instead of every head's output forward.
 
     Args:
