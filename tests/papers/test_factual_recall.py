@@ -89,7 +89,7 @@ def test_scaling_z_equals_scaling_the_values_of_the_head():
     head, alpha, width = Head(1, 2), -1.5, WIDTH // HEADS
 
     def scale_values(module, inputs, output):
-        start = 2 * WIDTH + head.index * width
+        start = 2 * WIDTH + head.number * width
         output[..., start : start + width] *= alpha
         return output
 
@@ -156,7 +156,7 @@ def test_attribution_of_one_head_is_what_its_output_adds(model):
         scale = torch.sqrt(seen["residual"].pow(2).mean() + parts.norm.variance_epsilon)
     logits = model.get_output_embeddings().weight @ (centred / scale * parts.norm.weight)
     a, b = (answer[0] for answer in question.answers)
-    found = scoring.attributions(model, [question])[0, head.layer, head.index]
+    found = scoring.attributions(model, [question])[0, head.layer, head.number]
     assert found == pytest.approx(float(logits[a] - logits[b]), abs=1e-4)
 
 

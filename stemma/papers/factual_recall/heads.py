@@ -19,10 +19,10 @@ class Head(NamedTuple):
     """One attention head, both counted from 0."""
 
     layer: int
-    index: int
+    number: int
 
     def __str__(self) -> str:
-        return f"L{self.layer}H{self.index}"
+        return f"L{self.layer}H{self.number}"
 
 
 Scaling = Mapping[Head, float]
@@ -86,7 +86,7 @@ def scaled(model: PreTrainedModel, scaling: Scaling) -> Iterator[None]:
     outputs, (_, n_heads) = parts(model).outputs, shape(model)
     with ExitStack() as stack:
         for head, factor in scaling.items():
-            hook = _scale(head.index, n_heads, factor)
+            hook = _scale(head.number, n_heads, factor)
             handle = outputs[head.layer].register_forward_pre_hook(hook)
             stack.callback(handle.remove)
         yield
@@ -152,7 +152,7 @@ def attribute(
     found, (_, n_heads) = parts(model), shape(model)
     back = through_norm(found.norm, residual, direction)
     added = [
-        (inputs * (back @ _matrix(module))).unflatten(-1, (n_heads, -1)).sum(dim=-1)
+        (inputs * (back @ _matrix(module))).view(len(inputs), n_heads, -1).sum(dim=-1)
         for inputs, module in zip(z, found.outputs, strict=True)
     ]
     return torch.stack(added, dim=1)
@@ -164,9 +164,11 @@ def through_norm(norm: Any, residual: Tensor, direction: Tensor) -> Tensor:
     if isinstance(norm, nn.LayerNorm):
         variance = residual.var(dim=-1, correction=0, keepdim=True)
         weighted = weighted - weighted.mean(dim=-1, keepdim=True)
-        return weighted / torch.sqrt(variance + norm.eps)
+        found: Tensor = weighted / torch.sqrt(variance + norm.eps)
+        return found
     square = residual.pow(2).mean(dim=-1, keepdim=True)
-    return weighted / torch.sqrt(square + norm.variance_epsilon)
+    found = weighted / torch.sqrt(square + norm.variance_epsilon)
+    return found
 
 
 def _matrix(module: Any) -> Tensor:

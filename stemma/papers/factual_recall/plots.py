@@ -51,11 +51,11 @@ def attribution_map(mean: Floats, chosen: Choice) -> Figure:
     limit = float(np.abs(mean).max())
     image = axis.imshow(mean.T, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")
     for name, head in chosen._asdict().items():
-        corner = (head.layer - 0.5, head.index - 0.5)
+        corner = (head.layer - 0.5, head.number - 0.5)
         axis.add_patch(plt.Rectangle(corner, 1, 1, fill=False, lw=1.8, ec="black"))
         axis.annotate(
             f"{name.replace('_', '-')} {head}",
-            (head.layer, head.index),
+            (head.layer, head.number),
             xytext=(-12 if head.layer > mean.shape[0] / 2 else 12, 0),
             textcoords="offset points",
             ha="right" if head.layer > mean.shape[0] / 2 else "left",

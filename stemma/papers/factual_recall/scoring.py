@@ -46,9 +46,10 @@ class LogProbs(NamedTuple):
 class Packed(NamedTuple):
     """A batch of questions, one a row, and where each answer token is predicted.
 
-    ``tokens`` and ``positions`` have shape (rows, length), ``mask`` (rows, 1, length, length) with 0
-    where a token may look. Each answer token has an entry in ``row``, ``column`` (where its
-    prediction stands), ``token``, ``answer``, and ``is_first``; ``last`` is each prompt's last column.
+    ``tokens`` and ``positions`` have shape (rows, length); ``mask`` has shape (rows, 1,
+    length, length), and is 0 where a token may look. Each answer token has an entry in ``row``, ``column`` (where its
+    prediction stands), ``token``, ``answer``, and ``is_first``.
+    ``last`` is each prompt's last column.
     """
 
     tokens: Tensor
@@ -89,9 +90,13 @@ def pack(questions: Sequence[Question], dtype: torch.dtype = torch.float32) -> P
             ]
             start += size
     mask = torch.zeros(sees.shape, dtype=dtype).masked_fill(~sees, torch.finfo(dtype).min)
-    columns_of = [torch.tensor(column) for column in zip(*targets, strict=True)]
+    row_of, column, token, answer_of, is_first = (
+        torch.tensor(values) for values in zip(*targets, strict=True)
+    )
     last = torch.tensor([len(q.prompt) - 1 for q in questions])
-    return Packed(tokens, positions, mask[:, None], *columns_of, last)
+    return Packed(
+        tokens, positions, mask[:, None], row_of, column, token, answer_of, is_first, last
+    )
 
 
 def batches(
@@ -184,7 +189,7 @@ def _hidden(output: Any) -> Tensor:
     return hidden
 
 
-def _unembedding(model: PreTrainedModel) -> Any:
+def _unembedding(model: Any) -> Any:
     return model.get_output_embeddings()
 
 
