@@ -110,3 +110,9 @@ def binned_shares(y: Floats, bins: NDArray[np.int64], clusters: Labels) -> list[
         else:
             result.append(stats.mean_interval(means, 0.95))
     return result
+
+
+def change(base: Floats, ours: Floats) -> Interval:
+    """Return the paired change of a share over countries or items, with its 95% interval."""
+    method = "bca" if len(base) >= stats.BCA_MIN_SAMPLES else "t"
+    return stats.difference_interval(ours, base, 0.95, method)

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from stemma.papers.factual_recall.scoring import Floats
 from stemma.papers.factual_recall.study import Choice
@@ -52,7 +53,7 @@ def attribution_map(mean: Floats, chosen: Choice) -> Figure:
     image = axis.imshow(mean.T, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")
     for name, head in chosen._asdict().items():
         corner = (head.layer - 0.5, head.number - 0.5)
-        axis.add_patch(plt.Rectangle(corner, 1, 1, fill=False, lw=1.8, ec="black"))
+        axis.add_patch(Rectangle(corner, 1, 1, fill=False, lw=1.8, ec="black"))
         axis.annotate(
             f"{name.replace('_', '-')} {head}",
             (head.layer, head.number),
@@ -98,16 +99,12 @@ def _envelope(axis: Axes, others: pd.DataFrame) -> None:
 
 
 def size_bars(shares: pd.DataFrame) -> Figure:
-    """Shares of answers by model; columns model, family, source, in context, memorised."""
-    sources = list(dict.fromkeys(shares["source"]))
-    figure, axes = plt.subplots(len(sources), 1, figsize=(9.4, 2.6 * len(sources)), squeeze=False)
-    for axis, source in zip(axes[:, 0], sources, strict=True):
-        part = shares[shares["source"] == source]
-        at = np.arange(len(part))
-        for shift, answer in ((-0.2, "in context"), (0.2, "memorised")):
-            axis.bar(at + shift, part[answer], 0.4, color=COLOURS[answer], label=answer)
-        axis.set(title=source, ylabel="share of prompts", ylim=(0, 1))
-        axis.set_xticks(at, part["model"], fontsize=8, rotation=20, ha="right")
-    axes[0, 0].legend(fontsize=8)
-    figure.tight_layout()
+    """Shares of both answers; columns model, in context, memorised."""
+    figure, axis = plt.subplots(figsize=(9.4, 3.2))
+    at = np.arange(len(shares))
+    for shift, answer in ((-0.2, "in context"), (0.2, "memorised")):
+        axis.bar(at + shift, shares[answer], 0.4, color=COLOURS[answer], label=answer)
+    axis.set(ylabel="share of prompts", ylim=(0, 1))
+    axis.set_xticks(at, shares["model"], fontsize=8, rotation=25, ha="right")
+    axis.legend(fontsize=8)
     return figure

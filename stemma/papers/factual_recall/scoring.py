@@ -46,10 +46,10 @@ class LogProbs(NamedTuple):
 class Packed(NamedTuple):
     """A batch of questions, one a row, and where each answer token is predicted.
 
-    ``tokens`` and ``positions`` have shape (rows, length); ``mask`` has shape (rows, 1,
-    length, length), and is 0 where a token may look. Each answer token has an entry in ``row``, ``column`` (where its
-    prediction stands), ``token``, ``answer``, and ``is_first``.
-    ``last`` is each prompt's last column.
+    ``tokens`` and ``positions`` have shape (rows, length); ``mask`` has shape (rows, 1, length,
+    length), and is 0 where a token may look. Each answer token has an entry in ``row``, ``column``
+    (where its prediction stands), ``token``, ``answer`` and ``is_first``. ``last`` is each prompt's
+    last column.
     """
 
     tokens: Tensor

@@ -3,12 +3,15 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from stemma.errors import ParameterError
+from stemma.models import pretrained
 from stemma.papers.factual_recall import prompts, scoring
 from stemma.papers.factual_recall.facts import Fact, Pair
 from stemma.papers.factual_recall.heads import Head, Scaling
@@ -92,8 +95,7 @@ class Subject:
         if by == "generate":
             return np.stack([self._generated(pairs, scaling, context) for scaling in scalings])
         whole, first = self.margins(pairs, scalings, context)
-        margin = whole if by == "forced_logprob" else first
-        return np.where(margin > 0, IN_CONTEXT, MEMORISED).astype(np.int8)
+        return forced_codes(whole if by == "forced_logprob" else first)
 
     def margins(
         self, pairs: Sequence[Pair], scalings: Sequence[Scaling], context: Context = "false"
@@ -117,6 +119,26 @@ class Subject:
             for text, pair in zip(texts, pairs, strict=True)
         ]
         return np.array(codes, dtype=np.int8)
+
+
+def load_subject(
+    name: str, form: Form, scoring_by: Scoring, batch_size: int, device: str
+) -> Subject:
+    """Load a model (``smollm2``, an id of the hub, or a folder) onto a device (auto: a GPU if any).
+
+    Raises:
+        DataUnavailable: the model cannot be had.
+    """
+    model, tokenizer = pretrained.smollm2() if name == "smollm2" else pretrained.load(name)
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    placed: Any = model
+    return Subject(placed.to(device), tokenizer, form, scoring_by, batch_size)
+
+
+def forced_codes(margin: Floats) -> Codes:
+    """Return what wins a forced choice, given log p(city) - log p(capital)."""
+    return np.where(margin > 0, IN_CONTEXT, MEMORISED).astype(np.int8)
 
 
 def fair_pairs(subject: Subject, pairs: Sequence[Pair]) -> list[Pair]:
@@ -150,9 +172,11 @@ def tune(
     """Return the allowed knob with the largest share of ``want`` on ``rows``; ties: nearest to 1.
 
     Raises:
-        ValueError: no knob is allowed.
+        ParameterError: no knob is allowed.
     """
     knobs = [knob for knob in codes if allowed(knob)]
+    if not knobs:
+        raise ParameterError("factual-recall: `alphas` needs a factor below 0 and one above 1")
     return max(knobs, key=lambda knob: (np.mean(codes[knob][rows] == want), -abs(knob.alpha - 1)))
 
 
@@ -194,38 +218,27 @@ def tune_split(heads: Choice, codes: Mapping[Knob, Codes], rows: Bools) -> Tuned
     )
 
 
-class HeldOut(NamedTuple):
-    """Shares of one answer for each country that was ever held out, shape (countries,)."""
-
-    base: Floats
-    ours: Floats
-
-
-def held_out(
-    pairs: Sequence[Pair], base: Codes, ours: Sequence[Codes], tests: Sequence[Bools], want: int
-) -> HeldOut:
+def country_means(
+    pairs: Sequence[Pair], values: Sequence[Floats | Bools], tests: Sequence[Bools]
+) -> Floats:
     """Average each country's pairs over the splits that held it out.
 
     Args:
         pairs: the pairs.
-        base: outcomes of the plain model, shape (pairs,).
-        ours: outcomes with each split's own intervention, each of shape (pairs,).
-        tests: which pairs each split holds out.
-        want: the outcome that is counted.
+        values: what each split measured, each of shape (pairs,).
+        tests: which pairs each split holds out, each of shape (pairs,).
+
+    Returns:
+        One mean for each country that was ever held out, in the order of ``pairs``.
     """
-    names = np.array([pair.fact.country for pair in pairs])
-    weight = np.sum(tests, axis=0, dtype=float)
-    wanted = np.sum([(o == want) * t for o, t in zip(ours, tests, strict=True)], axis=0)
-    countries = [c for c in dict.fromkeys(names) if weight[names == c].sum() > 0]
-    shares = [
-        (
-            np.average(base[names == c] == want, weights=weight[names == c]),
-            wanted[names == c].sum() / weight[names == c].sum(),
-        )
-        for c in countries
-    ]
-    both = np.array(shares, dtype=float).reshape(-1, 2)
-    return HeldOut(both[:, 0], both[:, 1])
+    _, first, index = np.unique(
+        [pair.fact.country for pair in pairs], return_index=True, return_inverse=True
+    )
+    total = np.bincount(index, np.sum([v * t for v, t in zip(values, tests, strict=True)], axis=0))
+    weight = np.bincount(index, np.sum(tests, axis=0, dtype=float))
+    order = np.argsort(first)
+    means: Floats = (total[order] / np.maximum(weight[order], 1))[weight[order] > 0]
+    return means
 
 
 def mean_change(base: Codes, ours: Sequence[Codes], tests: Sequence[Bools], want: int) -> float:
