@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from stemma.papers.cross_dative.learner import (
     Array,
@@ -16,6 +17,8 @@ from stemma.papers.cross_dative.learner import (
     prepare,
     scores,
 )
+
+Steps = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -30,9 +33,11 @@ class Trajectory:
     vectors: torch.Tensor
     losses: Array
 
-    def at(self, steps: np.ndarray) -> torch.Tensor:
+    def at(self, steps: Steps) -> torch.Tensor:
         """Return each word's embedding after its own number of steps, shape (words, width)."""
-        return self.vectors[torch.from_numpy(steps), torch.arange(self.vectors.shape[1])]
+        words = torch.arange(self.vectors.shape[1])
+        chosen: torch.Tensor = self.vectors[torch.from_numpy(steps), words]
+        return chosen
 
 
 def initial_vector(learner: Learner, covariance_scale: float, seed: int) -> torch.Tensor:
@@ -46,7 +51,7 @@ def initial_vector(learner: Learner, covariance_scale: float, seed: int) -> torc
         torch.cov(table.T) + 1e-12 * torch.eye(table.shape[1], dtype=torch.float64)
     )
     noise = torch.from_numpy(np.random.default_rng(seed).standard_normal(table.shape[1]))
-    vector = table.mean(dim=0) + covariance_scale**0.5 * (root @ noise)
+    vector: torch.Tensor = table.mean(dim=0) + covariance_scale**0.5 * (root @ noise)
     return vector.to(learner.embeddings)
 
 
@@ -124,11 +129,12 @@ def verbhood_at(
     return np.stack([validation.verbhood(learner, path.vectors[step]) for step in checkpoints])
 
 
-def equal_loss_steps(losses: Array) -> np.ndarray:
+def equal_loss_steps(losses: Array) -> Steps:
     """Return each word's first step at which its loss is as low as every word's gets.
 
     Args:
         losses: shape (steps + 1, words).
     """
     level = losses.min(axis=0).max()
-    return (losses <= level).argmax(axis=0)
+    first: Steps = (losses <= level).argmax(axis=0)
+    return first

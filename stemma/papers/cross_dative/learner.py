@@ -41,7 +41,8 @@ class Learner:
     @property
     def embeddings(self) -> torch.Tensor:
         """The tied embeddings, shape (vocabulary, width)."""
-        weight: torch.Tensor = self.model.get_input_embeddings().weight  # type: ignore[union-attr]
+        table: Any = self.model.get_input_embeddings()
+        weight: torch.Tensor = table.weight
         return weight
 
 
@@ -86,7 +87,7 @@ def freeze(
     """
     model.requires_grad_(False)
     model.train(False)
-    output = model.get_output_embeddings()
+    output = model.get_output_embeddings()  # type: ignore[no-untyped-call]
     if output is None or output.weight is not model.get_input_embeddings().weight:
         raise ValueError("the new word needs a model with tied embeddings")
     return Learner(model, tokenizer, bos, spaced)
@@ -121,7 +122,7 @@ def prepare(learner: Learner, sentences: Sequence[Sentence]) -> Frame:
     """Compute what stands before the new word, for sentences in which it is equally long."""
     device = learner.model.device
     before = torch.tensor([s.before for s in sentences], device=device)
-    cache = DynamicCache()
+    cache: Any = DynamicCache()
     hidden = _hidden(learner, cache, input_ids=before)
     logits = hidden @ learner.embeddings.T
     longest = max(len(s.after) for s in sentences)
@@ -199,7 +200,7 @@ def scores(
     """
     result = np.empty((len(vectors), len(frames)))
     for column, frame in enumerate(frames):
-        parts = [log_probabilities(learner, frame, v) for v in vectors.split(batch_size)]
+        parts = [log_probabilities(learner, frame, v) for v in torch.split(vectors, batch_size)]
         total = torch.cat(parts).double().cpu().numpy()
         result[:, column] = total / float(frame.lengths[0]) if how == "mean" else total
     return result

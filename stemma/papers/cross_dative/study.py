@@ -2,16 +2,17 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from stemma.models.parallel import threaded
 from stemma.papers.cross_dative import exposure as learning
 from stemma.papers.cross_dative import stimuli
-from stemma.papers.cross_dative.exposure import Trajectory, Validation
+from stemma.papers.cross_dative.exposure import Steps, Trajectory, Validation
 from stemma.papers.cross_dative.learner import (
     Array,
     Frame,
@@ -82,7 +83,7 @@ class Learnt:
     """
 
     path: Trajectory
-    best: np.ndarray
+    best: Steps
     verbhood: Array
 
 
@@ -173,7 +174,7 @@ def score_all(
     """Score every sentence with every word, shape (words, sentences)."""
     parts = threaded(
         lambda v: scores(learner, frames, v.to(learner.embeddings), how=setting.how),
-        vectors.split(2 * setting.batch_size),
+        torch.split(vectors, 2 * setting.batch_size),
         setting.workers,
     )
     return np.concatenate(list(parts))
@@ -191,7 +192,7 @@ def outcomes(
     chosen = learnt.path.at(learnt.best)
     start = learnt.path.vectors[0, :1]
     is_do = np.array([e.form == "DO" for e in exposures])
-    columns: dict[str, np.ndarray] = {"exposure": np.arange(len(exposures))}
+    columns: dict[str, NDArray[Any]] = {"exposure": np.arange(len(exposures))}
     for suffix, vectors in (("", chosen), ("_start", start)):
         means = {
             form: score_all(learner, frames, vectors, setting).mean(axis=1)

@@ -98,9 +98,11 @@ def gate_pairs(source: str, verbs: int, seed: int) -> list[Pair]:
         rows = table[short & (table.classification == group)]
         known = np.sort(rows.verb_id.unique())
         kept = rng.choice(known, min(verbs, len(known)), replace=False)
+        rows = rows[rows.verb_id.isin(kept)].sort_values(["verb_id", "i"])
+        columns = ("verb_id", "DOsentence", "PDsentence", "BehavDOpreference")
         pairs += [
-            Pair(f"{r.verb_id}", label, r.DOsentence, r.PDsentence, r.BehavDOpreference)
-            for r in rows[rows.verb_id.isin(kept)].sort_values(["verb_id", "i"]).itertuples()
+            Pair(str(verb), label, str(one), str(two), float(human))
+            for verb, one, two, human in zip(*(rows[c] for c in columns), strict=True)
         ]
     return pairs + _double_object_only(verbs, rng)
 
