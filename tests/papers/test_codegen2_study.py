@@ -68,7 +68,7 @@ def test_copies_of_training_text_do_not_stay_held_out():
     copies = [data.Document("copy", train[0].text), *documents("other", 2, 60)]
     split = data.Split(train, copies)
     corpus = data.build_corpus(
-        {data.CODE: split, data.TEXT: split}, vocab_size=320, ctx=64, n_masks=2, n_holes=4, seed=1
+        {data.CODE: split, data.TEXT: split}, vocab_size=320, ctx=CTX, n_masks=2, n_holes=9, seed=1
     )
     assert set(corpus.modules) == {"other0", "other1"}
     assert corpus.dropped[data.CODE] > 0.2

@@ -154,9 +154,9 @@ def make_tokenizer(
     names = [SEPARATOR, END_OF_MASK, *(f"<mask_{i + 1}>" for i in range(n_masks))]
     tokenizer = train_bpe(texts, vocab_size - len(names))
     tokenizer.add_special_tokens({"additional_special_tokens": names})
-    ids = tokenizer.convert_tokens_to_ids(names)
-    end = int(tokenizer.convert_tokens_to_ids(END_OF_TEXT))
-    return tokenizer, Specials(end, ids[0], ids[1], tuple(ids[2:]))
+    vocabulary = tokenizer.get_vocab()
+    end, separator, end_of_mask, *masks = (vocabulary[name] for name in (END_OF_TEXT, *names))
+    return tokenizer, Specials(end, separator, end_of_mask, tuple(masks))
 
 
 def token_widths(tokenizer: PreTrainedTokenizerBase) -> NDArray[np.int64]:

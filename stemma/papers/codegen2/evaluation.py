@@ -72,12 +72,12 @@ def losses_of(model: PreTrainedModel, questions: Questions, prefix: bool) -> NDA
         questions: what is scored.
         prefix: attention is bidirectional over what stands before the scored part.
     """
-    ids = torch.from_numpy(questions.ids)
-    prefixes = torch.from_numpy(questions.first) if prefix else torch.zeros(len(ids))
+    ids = torch.from_numpy(questions.ids).to(model.device)
+    prefixes = torch.from_numpy(questions.first if prefix else 0 * questions.first).to(model.device)
     with evaluating(model):
         parts = [
-            token_losses(model, a.to(model.device), b.to(model.device)).double().cpu()
-            for a, b in zip(ids.split(_BATCH), prefixes.split(_BATCH), strict=True)
+            token_losses(model, ids[i : i + _BATCH], prefixes[i : i + _BATCH]).double().cpu()
+            for i in range(0, len(ids), _BATCH)
         ]
     losses: NDArray[np.float64] = torch.cat(parts).numpy()
     return losses * scored(questions)[:, 1:]
@@ -149,13 +149,12 @@ def _continue(
 def _first_line(corpus: Corpus, ids: list[int]) -> str:
     stops = {corpus.specials.end_of_mask, corpus.specials.end}
     stop = next((i for i, token in enumerate(ids) if token in stops), len(ids))
-    text: str = corpus.tokenizer.decode(ids[:stop])
-    return text.split("\n")[0]
+    return str(corpus.tokenizer.decode(ids[:stop])).split("\n")[0]
 
 
 def exact_matches(lines: Sequence[str], corpus: Corpus, holes: Sequence[Hole]) -> float:
     """Return the share of the lines that are the missing ones, blanks at the end apart."""
-    truths = [corpus.tokenizer.decode(hole.middle) for hole in holes]
+    truths = [str(corpus.tokenizer.decode(hole.middle)) for hole in holes]
     same = [line.rstrip() == truth.rstrip() for line, truth in zip(lines, truths, strict=True)]
     return float(np.mean(same))
 
@@ -183,13 +182,13 @@ def mean_states(model: PreTrainedModel, rows: Rows, prefix: bool) -> NDArray[np.
         rows: tokens, shape (n, length).
         prefix: attention is bidirectional over the whole row.
     """
-    ids = torch.from_numpy(rows)
+    ids = torch.from_numpy(rows).to(model.device)
+    reach = torch.full((len(ids),), ids.shape[1] if prefix else 0, device=model.device)
     with evaluating(model):
-        parts = []
-        for part in ids.split(_BATCH):
-            reach = torch.full((len(part),), part.shape[1] if prefix else 0)
-            hidden = hidden_of(model, part.to(model.device), reach.to(model.device))
-            parts.append(hidden.mean(dim=1).double().cpu())
+        parts = [
+            hidden_of(model, ids[i : i + _BATCH], reach[i : i + _BATCH]).mean(dim=1).double().cpu()
+            for i in range(0, len(ids), _BATCH)
+        ]
     states: NDArray[np.float64] = torch.cat(parts).numpy()
     return states
 

@@ -56,7 +56,8 @@ def load(name: str | Path, *, remote_code: bool, device: str = "cpu") -> Pretrai
         reason = str(error).strip().splitlines()[0]
         raise DataUnavailable(f"model unavailable: {name}: {reason}; or give a folder") from error
     specials_of(tokenizer)
-    return Pretrained(model.to(device).train(False), tokenizer)
+    model.to(device)  # type: ignore[arg-type]
+    return Pretrained(model.train(False), tokenizer)
 
 
 def specials_of(tokenizer: PreTrainedTokenizerBase) -> Specials:
