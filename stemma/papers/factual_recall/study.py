@@ -33,6 +33,9 @@ class Knob(NamedTuple):
     head: Head
     alpha: float
 
+    def __str__(self) -> str:
+        return f"{self.head}, {self.alpha:g}"
+
     @property
     def scaling(self) -> Scaling:
         """The knob as an intervention."""
