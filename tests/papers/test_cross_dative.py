@@ -336,6 +336,12 @@ def test_models_of_a_folder_are_loaded_as_those_of_the_hub(tmp_path, llama):
         next(population.from_hub([str(tmp_path / "nothing")]))
 
 
+def test_no_learner_trains_on_a_test_sentence():
+    documents = ["Who gave it to you?\nwho threw it at you?\nGive it.", "who sold it to you ."]
+    kept = population.unseen(documents, ["who [verb] it to you?", "a [verb] b"])
+    assert kept == ["who threw it at you?\nGive it.", ""]
+
+
 def test_learners_trained_here_learn_and_then_are_frozen():
     documents = ["the dog saw the cat and the cat saw the dog\n" * 6] * 12
     plan = population.Plan(3, 5e-3, 16, 4, vocab_size=300, layers=1, hidden=16, heads=2)

@@ -1,6 +1,6 @@
 """Where the learners come from: packages, the hub, or training on child-directed speech."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,8 +13,6 @@ from stemma.models.training import Recipe
 from stemma.models.weights import clone, weights_digest
 from stemma.papers.cross_dative import stimuli
 from stemma.papers.cross_dative.learner import Learner, freeze
-
-_HELD_OUT = 10  # every tenth document tells how well a trained model predicts new text
 
 
 class Plan(NamedTuple):
@@ -114,10 +112,18 @@ def _train(
     model.train(False)
 
 
-def split_documents(documents: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return documents to train on and documents held out."""
-    kept = [d for i, d in enumerate(documents) if i % _HELD_OUT]
-    return kept, list(documents[::_HELD_OUT])
+def unseen(documents: Sequence[str], tests: Iterable[str]) -> list[str]:
+    """Return the documents without the lines that are a test sentence with some verb in it."""
+    taken = {tuple(w for w in stimuli.words(test) if w != "verb") for test in tests}
+    return [
+        "\n".join(line for line in document.split("\n") if not _fits(line, taken))
+        for document in documents
+    ]
+
+
+def _fits(line: str, taken: set[tuple[str, ...]]) -> bool:
+    said = tuple(stimuli.words(line))
+    return any(said[:i] + said[i + 1 :] in taken for i in range(len(said)))
 
 
 def digest(learner: Learner) -> str:
