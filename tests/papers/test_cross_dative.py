@@ -204,6 +204,8 @@ def test_design_is_balanced_over_kinds_of_both_arguments():
     whole = stimuli.design(288, 5)
     assert len({(e.form, e.recipient.kind, e.theme.kind) for e in whole}) == 288
     assert drawn == stimuli.design(96, 5)
+    with pytest.raises(ValueError, match="even"):
+        stimuli.design(95, 5)
     assert drawn != stimuli.design(96, 6)
 
 

@@ -92,6 +92,9 @@ def test_a_true_effect_is_found(table):
 
 def test_columns_that_depend_on_each_other_are_refused(table):
     x, _ = simulated(table, 0)
+    alone = pd.DataFrame({"a": [1.0, *[0.0] * 47]})
+    with pytest.raises(ValueError, match="without one"):
+        least_squares(alone, np.zeros(48))
     with pytest.raises(ValueError, match="tell"):
         least_squares(x.assign(copy=x.first_pronoun)[["first_pronoun", "copy"]], np.zeros(48))
 
@@ -122,6 +125,16 @@ def test_explained_variance_out_of_sample(table):
         for s in range(30)
     ]
     assert np.mean(noise) < 0  # four useless features predict worse than the mean
+
+
+def test_features_of_the_two_arguments_hardly_correlate():
+    for seed in range(5):
+        table = analysis.features_of(stimuli.design(96, seed), TESTS)
+        for direction in TESTS:
+            x = table[table.direction == direction]
+            found = x[[*FIRST, *SECOND]].corr().abs().loc[[*FIRST], [*SECOND]]
+            assert found.to_numpy().max() < 0.2
+            analysis.effects(x.assign(other=0.0), "other", interactions=True)
 
 
 def test_alignment_sum_is_of_both_arguments(table):

@@ -92,6 +92,8 @@ def least_squares(x: pd.DataFrame, y: Array) -> Fit:
     inverse = np.linalg.inv(design.T @ design)
     beta = inverse @ design.T @ y
     leverage = np.einsum("ij,jk,ik->i", design, inverse, design)
+    if leverage.max() > 1 - 1e-9:
+        raise ValueError("without one of the exposures the others cannot tell the features apart")
     left_out = (y - design @ beta) / (1 - leverage)
     moved = left_out[:, None] * (design @ inverse)
     names = ["intercept", *map(str, x.columns)]

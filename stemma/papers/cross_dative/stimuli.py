@@ -41,6 +41,10 @@ KINDS = tuple(
 )
 """The twelve kinds: four of pronouns, eight of nouns."""
 
+# Shifts between first and second kinds, in an order whose beginnings are evenly spread: features of
+# the two arguments then hardly correlate.
+_SPREAD = (0, 6, 3, 9, 1, 7, 4, 10, 2, 8, 5, 11)
+
 
 class Phrase(NamedTuple):
     """A noun phrase in words."""
@@ -135,7 +139,9 @@ def design(n: int, seed: int) -> list[Exposure]:
     drawn: list[Exposure] = []
     for number, form in enumerate(FORMS):
         rng = np.random.default_rng([seed, number])
-        shifts = np.concatenate([rng.permutation(12) for _ in range(-(-n // 288))])
+        shifts = [
+            (first + s) % 12 for first in rng.integers(12, size=-(-n // 288)) for s in _SPREAD
+        ]
         pairs = [(i, (i + s) % 12) for s in shifts for i in rng.permutation(12)][: n // 2]
         drawn += [_exposure(form, KINDS[i], KINDS[j], rng) for i, j in pairs]
     return drawn
