@@ -128,7 +128,7 @@ def test_a_small_pool_is_gone_through_evenly():
 
 def test_all_models_of_a_tiny_study(corpus):
     recipe = training.Recipe(16, 1, 2, 4, 0.003)
-    exam = study.make_exam(corpus, LAW, rows=6, answered=3, classes=2, seed=1)
+    exam = study.make_exam(corpus, rows=6, answered=3, classes=2, seed=1)
     rows = pd.DataFrame(list(study.run_all(corpus, PLAN, recipe, exam, [5, 6], 1, 1)))
     assert len(rows) == study.count_jobs(PLAN, 2, 1)
     again = study.replicate(corpus, PLAN, 4, 5)[0]
