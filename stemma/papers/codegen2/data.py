@@ -103,6 +103,8 @@ def split_groups(
 ) -> Split:
     """Hold out whole groups until they have ``share`` of the characters.
 
+    A group of more than half of that share is not held out, so that two are at least.
+
     Args:
         documents: of one domain.
         share: of the characters to be held out.
@@ -115,11 +117,12 @@ def split_groups(
     total = min(sum(sizes.values()), 1000 * kilobytes)
     held: set[str] = set()
     kept: set[str] = set()
-    used = 0
-    for group in rng.permutation(sorted(sizes)):
-        if used < total:
-            (held if used < share * total else kept).add(str(group))
-            used += sizes[group]
+    for group in map(str, rng.permutation(sorted(sizes))):
+        missing = share * total - sum(sizes[g] for g in held)
+        if missing > 0 and sizes[group] <= share * total / 2:
+            held.add(group)
+        elif sum(sizes[g] for g in kept) < (1 - share) * total:
+            kept.add(group)
     return Split(
         [d for d in documents if d.group in kept], [d for d in documents if d.group in held]
     )

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import provenance as pv
+from stemma.errors import DataUnavailable
 from stemma.models.parallel import in_processes
 from stemma.models.pretraining import transcript_of
 from stemma.papers.codegen2.data import CODE, Corpus, Rows
@@ -71,7 +72,15 @@ def trace(
         more: examples of the mixture.
         seed: decides everything.
         processes: at work at a time.
+
+    Raises:
+        DataUnavailable: too few training rows.
     """
+    if len(corpus.train[CODE]) < 2 * examples + more:
+        raise DataUnavailable(
+            f"code has {len(corpus.train[CODE])} training rows, {2 * examples + more} are needed:"
+            " lower `trace_rows`"
+        )
     rng = np.random.default_rng([seed, 7])
     drawn = corpus.train[CODE][rng.permutation(len(corpus.train[CODE]))]
     asked, later, others = np.split(drawn[: 2 * examples + more], [examples, examples + more])

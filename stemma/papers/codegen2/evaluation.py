@@ -13,6 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from transformers import PreTrainedModel
 
+from stemma.errors import DataUnavailable
 from stemma.models.scoring import evaluating
 from stemma.papers.codegen2.attention import hidden_of, logits_of, token_losses
 from stemma.papers.codegen2.data import Corpus, Hole, Rows, Specials
@@ -23,6 +24,7 @@ FORMATS: tuple[Format, ...] = ("left only", "suffix first", "masked")
 it; or span corruption's format. The first two are all that a causal model can be given."""
 
 _BATCH = 64
+_FOLDS = 5  # of the probe
 
 
 class Questions(NamedTuple):
@@ -162,10 +164,16 @@ def exact_matches(lines: Sequence[str], corpus: Corpus, holes: Sequence[Hole]) -
 def probe_rows(corpus: Corpus, classes: int, each: int) -> tuple[Rows, NDArray[np.str_]]:
     """Return held-out rows of code of the ``classes`` modules with most of them, and the modules.
 
-    At most ``each`` rows of a module, evenly spaced.
+    At most ``each`` rows of a module, evenly spaced, and at least one for each fold of the probe.
+
+    Raises:
+        DataUnavailable: fewer than two modules have enough rows.
     """
     names, counts = np.unique(corpus.modules, return_counts=True)
-    chosen = np.sort(names[np.argsort(-counts, kind="stable")[:classes]])
+    largest = np.argsort(-counts, kind="stable")[:classes]
+    chosen = np.sort(names[largest[counts[largest] >= _FOLDS]])
+    if len(chosen) < 2:
+        raise DataUnavailable("the probe needs two modules of held-out code: raise `kilobytes`")
     places = []
     for name in chosen:
         own = np.flatnonzero(corpus.modules == name)
@@ -198,6 +206,6 @@ def probe_accuracy(features: NDArray[np.float64], labels: NDArray[np.str_], seed
 
     Five folds, stratified; ``seed`` decides them.
     """
-    folds = StratifiedKFold(5, shuffle=True, random_state=seed)
+    folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=seed)
     probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=300))
     return float(cross_val_score(probe, features, labels, cv=folds).mean())

@@ -6,6 +6,7 @@ not executed here: that would need a sandbox.
 
 import gzip
 import json
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -95,5 +96,5 @@ def infill_bits(
             if questions.ids.shape[1] > longest:
                 raise ValueError(f"a problem has {questions.ids.shape[1]} tokens, over {longest}")
             nats = losses_of(suspect.model, questions, prefix=False).sum()
-            bits[form] = float(nats / torch.log(torch.tensor(2.0))) / len(problem.middle.encode())
+            bits[form] = float(nats) / math.log(2) / len(problem.middle.encode())
         yield bits

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 
-from stemma import stats
 from stemma.models.parallel import in_processes
 from stemma.papers.codegen2.data import CODE, TEXT, Corpus, Rows
 from stemma.papers.codegen2.evaluation import probe_rows
@@ -67,8 +67,6 @@ class Plan:
 
 def choose_device(name: str) -> str:
     """Return ``name``, or for ``auto`` cuda where there is one."""
-    import torch
-
     if name != "auto":
         return name
     return "cuda" if torch.cuda.is_available() else "cpu"
@@ -124,14 +122,11 @@ def _job(corpus: Corpus, plan: Plan, name: str, objective: Objective, rows: Rows
     return Job(name, seed, objective, examples, name in plan.objectives() | plan.ablations())
 
 
-def make_exam(
-    corpus: Corpus, law: SpanLaw, *, rows: int, answered: int, classes: int, seed: int
-) -> Exam:
+def make_exam(corpus: Corpus, *, rows: int, answered: int, classes: int, seed: int) -> Exam:
     """Draw what every model is measured on.
 
     Args:
         corpus: held-out rows and holes.
-        law: of the spans.
         rows: rows of each domain that are scored.
         answered: holes that are filled by greedy decoding.
         classes: modules that the probe tells apart, each with at most 40 rows.
@@ -140,7 +135,7 @@ def make_exam(
     rng = np.random.default_rng([seed, 6])
     drawn = {d: r[rng.permutation(len(r))[:rows]] for d, r in corpus.held_out.items()}
     probe = probe_rows(corpus, classes, _PROBE_ROWS)
-    return Exam(replace(corpus, train={}), drawn, answered, probe, law)
+    return Exam(replace(corpus, train={}), drawn, answered, probe)
 
 
 def run_all(
@@ -175,8 +170,3 @@ def count_jobs(plan: Plan, seeds: int, ablated: int) -> int:
     """Return how many models ``run_all`` trains."""
     every = len(plan.objectives()) + 3 + len(plan.epochs)
     return seeds * every + min(seeds, ablated) * len(plan.ablations())
-
-
-def replicate_seeds(seed: int, n: int) -> list[int]:
-    """Return the seeds of ``n`` replicates."""
-    return stats.spawn_seeds(seed, n)

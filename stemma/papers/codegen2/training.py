@@ -12,7 +12,7 @@ from stemma.models.training import train
 from stemma.papers.codegen2 import evaluation
 from stemma.papers.codegen2.attention import example_loss
 from stemma.papers.codegen2.data import CODE, Corpus, Rows
-from stemma.papers.codegen2.objectives import Objective, SpanLaw, supervised_tokens
+from stemma.papers.codegen2.objectives import Objective, supervised_tokens
 
 
 @dataclass(frozen=True)
@@ -45,14 +45,12 @@ class Exam:
         rows: rows of each domain that are scored.
         answered: holes that are filled by greedy decoding.
         probe: rows of code and their modules, for the linear probe.
-        law: of the spans.
     """
 
     corpus: Corpus
     rows: dict[str, Rows]
     answered: int
     probe: tuple[Rows, NDArray[np.str_]]
-    law: SpanLaw
 
 
 @dataclass(frozen=True)
