@@ -9,11 +9,12 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pydantic import ValidationError
 
 from stemma import data
-from stemma.data import files, registry
+from stemma.data import files, images, registry
 from stemma.errors import DataCorrupt, DataUnavailable
 
 CONTENT = b"x,y\n1,2\n"
@@ -35,6 +36,12 @@ wine:
   description: Wine
   licence: BSD-3-Clause
   package: scikit-learn
+packed:
+  description: Many small files
+  licence: MIT
+  source: hub:pictures/first
+  bytes: 6
+  sha256: {hashlib.sha256(b"images").hexdigest()}
 absent:
   description: In a package that nobody has
   licence: none
@@ -156,8 +163,18 @@ def test_choose_lists_every_failure(mirror: Path) -> None:
 
 def test_unknown_name_lists_the_known(mirror: Path) -> None:
     for function in (data.fetch, data.digest, data.is_embedded, data.documents):
-        with pytest.raises(DataUnavailable, match="absent, other, toy, wine"):
+        with pytest.raises(DataUnavailable, match="absent, other, packed, toy, wine"):
             function("nothing")
+
+
+def test_a_packed_table_comes_from_a_mirror_alone(mirror: Path) -> None:
+    with pytest.raises(DataUnavailable, match=r"holds hub/pictures/first\.parquet"):
+        data.fetch("packed")
+    put(mirror, Path("hub", "pictures", "first.parquet"), b"changed")
+    with pytest.raises(DataCorrupt, match="copied again"):
+        data.fetch("packed")
+    path = put(mirror, Path("hub", "pictures", "first.parquet"), b"images")
+    assert data.fetch("packed") == path
 
 
 def test_embedded_source_has_no_file(mirror: Path) -> None:
@@ -215,7 +232,8 @@ def test_registry_equals_the_mirrors_manifest() -> None:
     for source in data.sources().values():
         if source.package is None:
             path, github, size, sha256, licence = manifest[str(source.path)][:5]
-            assert (source.source, str(source.bytes), source.sha256) == (github, size, sha256)
+            assert source.is_packed or source.source == github
+            assert (str(source.bytes), source.sha256) == (size, sha256)
             assert source.licence.startswith(licence)
             assert data.fetch(source.name) == found / path
 
@@ -234,10 +252,32 @@ def test_brown_is_plain_text() -> None:
     assert len(tagged) < 0.01 * len(documents)  # fractions and "and/or" remain, tags do not
 
 
+def test_omniglot_is_complete() -> None:
+    try:
+        parts = [images.read_grey(f"omniglot-{part}", 14) for part in ("background", "evaluation")]
+    except DataUnavailable as error:
+        pytest.skip(str(error))
+    assert [len(np.unique(part.labels)) for part in parts] == [964, 659]
+    assert np.bincount(np.concatenate([part.labels for part in parts])).tolist() == [20] * 1623
+    for part in parts:
+        assert part.pixels.shape == (len(part.labels), 14, 14)
+        assert 0.85 < part.pixels.mean() / 255 < 0.99  # dark strokes on white
+
+
+def test_few_classes_are_read_alone() -> None:
+    try:
+        few = images.read_grey("omniglot-background", 105, classes=3)
+    except DataUnavailable as error:
+        pytest.skip(str(error))
+    assert np.unique(few.labels, return_counts=True)[1].tolist() == [20, 20, 20]
+    assert set(np.unique(few.pixels)) == {0, 255}
+
+
 def test_import_is_light() -> None:
     command = (
         "import sys; from stemma import data; data.choose(['python-stdlib']);"
-        "heavy = {'pandas', 'sklearn', 'pooch', 'requests', 'torch'}; print(heavy & {*sys.modules})"
+        "heavy = {'pandas', 'sklearn', 'pooch', 'requests', 'torch', 'PIL', 'pyarrow'};"
+        "print(heavy & {*sys.modules})"
     )
     done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True)
     assert done.stdout.strip() == "set()"

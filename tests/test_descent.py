@@ -274,4 +274,4 @@ def test_transcripts_are_found_below_a_folder_but_not_through_links(
     (tmp_path / "link").symlink_to(tiny / "transcript")
     (deep / "manifest.json").write_text("{}")  # some other manifest
     assert descent.transcripts(tmp_path) == []
-    assert descent.transcripts(tiny.parent) == [tiny / "transcript"]
+    assert descent.transcripts(tiny) == [tiny / "transcript"]

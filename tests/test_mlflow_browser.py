@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import pytest
 from mlflow import MlflowClient
-from reference_runs import BATCH, REFERENCES, write_references
+from reference_runs import BATCH, PAPERS, REFERENCES, write_references
 from stores import free_port, serving
 
 from stemma import catalog, tracking
@@ -34,7 +34,6 @@ _MISSING = (
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(_MISSING), reason=_MISSING)]
 
 DPP = "dpp-least-squares"
-SLUGS = sorted(path.name.split(".")[0] for path in REFERENCES.glob("*.json"))
 # MLflow asks a server without accounts who the user is.
 _MLFLOWS_OWN = re.compile(r"users/current|status of 404|ResizeObserver")
 
@@ -97,9 +96,9 @@ def served(runs_folder: Path) -> Iterator[str]:
         write_references(runs)
         database = f"sqlite:///{runs / 'mlflow.db'}"
         client = store.open_client(database)
-        for slug in [*SLUGS, content.BATCHES]:
+        for slug in [*PAPERS, content.BATCHES]:
             experiments.get_experiment(client, database, slug)
-        assert tracking.sync(runs, database) == {"created": len(SLUGS)}
+        assert tracking.sync(runs, database) == {"created": len(PAPERS)}
         command = store.ui_command(database, "127.0.0.1", port)
         with serving(command, port, runs / "server.log") as uri:
             yield uri
@@ -135,7 +134,7 @@ def _no_errors(site: Site) -> Iterator[None]:
 
 def test_the_list_names_the_papers(site: Site) -> None:
     site.page.goto(tracking.home_link(site.uri))
-    for slug in SLUGS:
+    for slug in PAPERS:
         site.page.get_by_role("link", name=f"stemma/{slug}").wait_for()
         site.see(catalog.load(slug).title[:12])
     site.page.get_by_role("link", name="stemma/batches").wait_for()
@@ -200,7 +199,7 @@ def test_a_batch_leads_to_its_runs(site: Site) -> None:
 
 
 def test_papers_are_compared_by_what_they_share(site: Site) -> None:
-    ids = quote(str([site.ids[f"stemma/{slug}"] for slug in SLUGS]).replace("'", '"'))
+    ids = quote(str([site.ids[f"stemma/{slug}"] for slug in PAPERS]).replace("'", '"'))
     site.open(f"#/compare-experiments/s?experiments={ids}&compareRunsMode=CHART&{store.TRAINING}")
     site.see("Displaying Runs from 3 Experiments")
     site.see("claims/contradicted")

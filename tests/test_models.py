@@ -180,6 +180,8 @@ def test_learning_rates() -> None:
     linear = LearningRate(2.0, "linear", total=10)
     np.testing.assert_allclose([linear.at(s) for s in range(11)], 2 * (1 - np.arange(11) / 10))
     assert LearningRate(0.3, "constant", total=1).at(50) == 0.3
+    root = LearningRate(1.0, "inverse_sqrt", total=1, warmup=4)
+    assert [root.at(s) for s in (0, 3, 15, 63)] == [0.25, 1.0, 0.5, 0.25]
 
 
 @pytest.mark.parametrize(

@@ -108,8 +108,10 @@ def cache_folder() -> Path:
     return Path(named).absolute() if named else Path(platformdirs.user_cache_dir("stemma"))
 
 
-def url(source: Source) -> str:
-    """Return the address of a file source."""
+def url(source: Source) -> str | None:
+    """Return the address of a file source; None for a table that only a mirror holds."""
+    if source.is_packed:
+        return None
     return f"{RAW_FILES}/{quote(str(source.path.relative_to('github')))}"
 
 
@@ -119,15 +121,21 @@ def _check(path: Path, source: Source) -> None:
     if actual != source.sha256:
         raise DataCorrupt(
             f"{path} is not the registered {source.name}: sha256 {actual}, expected"
-            f" {source.sha256}; delete the file to have it downloaded again from {url(source)}"
+            f" {source.sha256}; delete the file to have it"
+            f" {f'downloaded again from {url(source)}' if url(source) else 'copied again'}"
         )
 
 
 def _download(source: Source) -> Path:
+    address, target = url(source), cache_folder() / source.path
+    if address is None:
+        raise DataUnavailable(
+            f"data unavailable: {source.name} ({source.description}) is in no public place as one"
+            f" file; set STEMMA_DATA_MIRROR to a folder that holds {source.path}"
+        )
     # Brings requests, which a run from mirror or cache need not load.
     import pooch  # type: ignore[import-untyped]
 
-    address, target = url(source), cache_folder() / source.path
     try:
         pooch.retrieve(
             address,

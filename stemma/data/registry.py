@@ -11,7 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapte
 
 from stemma.errors import DataUnavailable
 
-_SOURCE = re.compile(r"github:([\w.-]+)/([\w.-]+)@([0-9a-f]{40})/(.+)")
+_GITHUB = re.compile(r"github:([\w.-]+)/([\w.-]+)@([0-9a-f]{40})/(.+)")
+_HUB = re.compile(r"hub:([\w.-]+)/([\w.-]+)")
+_SOURCE = rf"^({_GITHUB.pattern}|{_HUB.pattern})$"
 _LIST = TypeAdapter(dict[str, dict[str, object]])
 
 Text = Annotated[str, StringConstraints(min_length=1)]
@@ -24,7 +26,8 @@ class Source(BaseModel):
         name: its name in the registry.
         description: one line.
         licence: as upstream states it.
-        source: ``github:OWNER/NAME@COMMIT/PATH`` of a file; None for embedded data.
+        source: ``github:OWNER/NAME@COMMIT/PATH`` of a file; ``hub:NAME/SPLIT`` of a table that
+            only a mirror holds, packed from many small files; None for embedded data.
         bytes: size of the file.
         sha256: digest of the file, 64 hex digits.
         package: the distribution that embeds the data (``python``: the interpreter itself).
@@ -35,7 +38,7 @@ class Source(BaseModel):
     name: Text
     description: Text
     licence: Text
-    source: Annotated[str, StringConstraints(pattern=_SOURCE.pattern)] | None = None
+    source: Annotated[str, StringConstraints(pattern=_SOURCE)] | None = None
     bytes: Annotated[int, Field(gt=0)] | None = None
     sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = None
     package: Text | None = None
@@ -49,13 +52,22 @@ class Source(BaseModel):
         return self
 
     @property
+    def is_packed(self) -> bool:
+        """Whether the source is a table that only a mirror holds."""
+        return _HUB.fullmatch(self.source or "") is not None
+
+    @property
     def path(self) -> PurePosixPath:
-        """Where a file source lies below a mirror or the cache: ``github/OWNER/NAME/COMMIT/PATH``.
+        """Where a file source lies below a mirror or the cache.
+
+        ``github/OWNER/NAME/COMMIT/PATH``, or ``hub/NAME/SPLIT.parquet``.
 
         Raises:
             DataUnavailable: the source is embedded and has no file.
         """
-        match = _SOURCE.fullmatch(self.source or "")
+        if packed := _HUB.fullmatch(self.source or ""):
+            return PurePosixPath("hub", packed[1], f"{packed[2]}.parquet")
+        match = _GITHUB.fullmatch(self.source or "")
         if match is None:
             raise DataUnavailable(
                 f"{self.name} has no file: its data comes with the package {self.package}"

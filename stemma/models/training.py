@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch.nn import functional
 from transformers import PreTrainedModel
 
-Schedule = Literal["constant", "cosine", "linear"]
+Schedule = Literal["constant", "cosine", "linear", "inverse_sqrt"]
 Loss = Callable[[PreTrainedModel, torch.Tensor], torch.Tensor]
 """Of a model and token ids (batch, length): a scalar to minimize."""
 
@@ -63,7 +63,8 @@ class LearningRate:
 
     Attributes:
         peak: the rate after warm-up.
-        schedule: ``constant``, or decay by a half ``cosine`` or ``linear``.
+        schedule: ``constant``; decay by a half ``cosine`` or ``linear``; or ``inverse_sqrt``, with
+            the root of the steps done, which does not end.
         total: the step at which the decay ends.
         warmup: steps of linear growth up to the peak.
         final_fraction: the share of the peak that the decay ends at.
@@ -81,6 +82,8 @@ class LearningRate:
             return self.peak * (step + 1) / self.warmup
         if self.schedule == "constant":
             return self.peak
+        if self.schedule == "inverse_sqrt":
+            return float(self.peak * (max(1, self.warmup) / (step + 1)) ** 0.5)
         done = min(1.0, (step - self.warmup) / max(1, self.total - self.warmup))
         left = 1 - done if self.schedule == "linear" else (1 + math.cos(math.pi * done)) / 2
         return self.peak * (self.final_fraction + (1 - self.final_fraction) * left)

@@ -213,7 +213,7 @@ def test_strong_branching_solves_both_children() -> None:
 def test_the_expert_makes_smaller_trees_and_the_worst_choice_larger_ones(
     samples: list[Sample],
 ) -> None:
-    policy = train(samples, samples[:8], 0, Training(16, 40, 8, 2e-3, 10)).policy
+    policy = train(samples, samples[:8], 0, Training(16, 40, 8, 2e-3, 10, 20)).policy
     nodes: dict[str, int] = dict.fromkeys(("random", "strong", "policy", "worst"), 0)
     for number, milp in enumerate(parse_family("gisp-26").draw(12, Use.TEST, 4)):
         rules = {
@@ -295,9 +295,12 @@ def test_messages_are_summed_as_the_paper_writes_them(samples: list[Sample]) -> 
             torch.randn(len(batch.variables), 8),
             torch.randn(len(batch.constraints), 8),
         )
+        layer.before.scale.uniform_(0.5, 2.0)
         joint = layer.joint(senders, receivers, back, batch.weights)
         ours = layer.total(joint, back, len(receivers))
-        messages = layer.message(torch.relu(layer.before(joint)))
+        plain = layer.sender(senders)[back[0]] + layer.receiver(receivers)[back[1]]
+        plain += layer.edge(batch.weights)
+        messages = layer.message(torch.relu(layer.before(plain)))
         direct = torch.zeros_like(receivers)
         for place, message in zip(back[1].tolist(), messages, strict=True):
             direct[place] += message
@@ -337,7 +340,7 @@ def test_accuracy_counts_ties_and_tells_chance(samples: list[Sample]) -> None:
 
 
 def test_training_learns_and_repeats_itself(samples: list[Sample]) -> None:
-    training = Training(16, 40, 8, 2e-3, 10)
+    training = Training(16, 40, 8, 2e-3, 10, 20)
     policy = train(samples, samples, 7, training).policy
     again = train(samples, samples, 7, training).policy
     for ours, theirs in zip(policy.parameters(), again.parameters(), strict=True):
@@ -346,6 +349,11 @@ def test_training_learns_and_repeats_itself(samples: list[Sample]) -> None:
     assert found.top1 > found.chance + 0.2
     with pytest.raises(ValueError, match="no samples"):
         train([], samples, 7, training)
+
+
+def test_training_ends_when_the_validation_loss_does_not_fall(samples: list[Sample]) -> None:
+    endless = Training(8, 10**9, 4, 1e-30, 5, 2)
+    assert train(samples, samples[:4], 7, endless).best_step == 5
 
 
 def _corpus(domain: str, samples: list[Sample]) -> study.Corpus:
@@ -386,7 +394,7 @@ def test_tables_pair_rules_and_weigh_domains_alike(samples: list[Sample]) -> Non
     expected = np.exp(np.log1p(table[table.rule == "pscost"].nodes).mean())
     assert means == pytest.approx([expected])
     fitted = [
-        study.fit(arm, (samples, samples), {"a": samples[:3]}, 0, Training(8, 1, 4, 1e-3, 1))
+        study.fit(arm, (samples, samples), {"a": samples[:3]}, 0, Training(8, 1, 4, 1e-3, 1, 20))
         for arm in (study.Arm(study.HOMOGENEOUS, 2, "a"), study.Arm(study.MIXED, 2))
     ]
     accuracies = accuracies_table(fitted)

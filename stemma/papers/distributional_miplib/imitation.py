@@ -23,10 +23,11 @@ class Training(NamedTuple):
 
     Attributes:
         width: embedding width.
-        steps: gradient steps.
+        steps: gradient steps, at most.
         batch: samples a step, drawn with replacement.
         rate: Adam's learning rate.
         check_every: steps between two looks at the validation loss; the best weights are kept.
+        stop_after: looks in a row that bring nothing, after which training ends.
     """
 
     width: int
@@ -34,6 +35,7 @@ class Training(NamedTuple):
     batch: int
     rate: float
     check_every: int
+    stop_after: int
 
 
 class Trained(NamedTuple):
@@ -131,6 +133,8 @@ def train(
             plateau.step(current)
             if current < best:
                 best, best_step, kept = current, step, copy.deepcopy(policy.state_dict())
+            elif step >= best_step + training.stop_after * training.check_every:
+                break
     policy.load_state_dict(kept)
     return Trained(policy.eval(), best_step)
 

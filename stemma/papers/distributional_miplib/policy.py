@@ -78,7 +78,7 @@ class PreNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the normalized rows."""
-        normalized: Tensor = (x - self.shift) * self.scale
+        normalized: Tensor = (x - self.shift if self._shifts else x) * self.scale
         return normalized
 
 
@@ -100,15 +100,19 @@ class HalfConvolution(nn.Module):
         self.update = nn.Sequential(nn.Linear(2 * width, width), nn.ReLU(), nn.Linear(width, width))
 
     def joint(self, senders: Tensor, receivers: Tensor, edges: Tensor, weights: Tensor) -> Tensor:
-        """Return (e, width): what the first normalization sees. ``edges``: sender, receiver."""
-        from_senders = self.sender(senders)[edges[0]]
-        joint: Tensor = from_senders + self.edge(weights) + self.receiver(receivers)[edges[1]]
+        """Return (e, width): what activations see. ``edges``: sender, receiver.
+
+        The normalization only scales, so it is applied to the nodes, of which there are fewer.
+        """
+        from_senders = self.before(self.sender(senders)).index_select(0, edges[0])
+        from_receivers = self.before(self.receiver(receivers)).index_select(0, edges[1])
+        joint: Tensor = from_senders + from_receivers + weights * self.before(self.edge.weight.T)
         return joint
 
     def total(self, joint: Tensor, edges: Tensor, receivers: int) -> Tensor:
         """Return (receivers, width): the summed messages."""
         # The last layer of a message is linear: it is applied to the sum, once a receiver.
-        active = torch.relu(self.before(joint))
+        active = torch.relu(joint)
         sums = active.new_zeros(receivers, active.shape[1]).index_add(0, edges[1], active)
         degree = torch.bincount(edges[1], minlength=receivers)
         total: Tensor = self.message(sums) + (degree - 1)[:, None] * self.message.bias
@@ -168,8 +172,8 @@ class Policy(nn.Module):
         sides = [variables, constraints]
         for convolution, edges in steps:
             senders, receivers = sides
+            convolution.before.estimate(convolution.joint(senders, receivers, edges, weights))
             joint = convolution.joint(senders, receivers, edges, weights)
-            convolution.before.estimate(joint)
             convolution.after.estimate(convolution.total(joint, edges, len(receivers)))
             updated = torch.relu(convolution(senders, receivers, edges, weights))
             sides = [updated, senders]

@@ -26,20 +26,15 @@ def unlearned_loss(rows: Tensor, p: Tensor) -> Tensor:
     return SECOND_MOMENT * ((lengths(rows) <= REPRESENTED) * p).sum(dim=-1)
 
 
-def overlap(rows: Tensor) -> tuple[float, float]:
-    """Return mean cos^2 and mean |cos| over all pairs of different rows of (n, m).
+def squared_overlap(rows: Tensor) -> float:
+    """Return the mean cos^2 over all pairs of different rows of (n, m).
 
-    The sum of squared cosines is the squared Frobenius norm of the m x m second moment, which
-    needs no n x n matrix; the absolute values are summed block by block.
+    The sum of squared cosines is the squared Frobenius norm of the m x m second moment, so that no
+    n x n matrix is needed.
     """
     unit = functional.normalize(rows.double(), dim=1)
     n = len(unit)
-    pairs = n * (n - 1)
-    squares = (unit.T @ unit).square().sum() - n
-    single = unit.float()
-    blocks = torch.split(single, 2048)
-    absolute = sum(float((single @ block.T).abs().double().sum()) for block in blocks) - n
-    return float(squares / pairs), absolute / pairs
+    return float(((unit.T @ unit).square().sum() - n) / (n * (n - 1)))
 
 
 def welch_bound(n: int, m: int) -> float:

@@ -13,6 +13,7 @@ from stemma.papers.superposition_scaling.frequencies import Array
 
 WARM_UP = 0.1
 FINAL_RATE = 0.05
+FRESH_BATCH = 1000
 LAST_STEPS = 100
 """The training loss reported is the mean over so many last steps (as in the code)."""
 
@@ -77,7 +78,7 @@ def train(
     weights = toy.initial(widths, len(p), seed, device)
     if not setting.train_rows:
         weights.rows.div_(torch.linalg.vector_norm(weights.rows, dim=2, keepdim=True))
-    trained = [tensor.requires_grad_() for tensor in weights][0 if setting.train_rows else 1 :]
+    trained = weights if setting.train_rows else weights[1:]
     decays = torch.tensor(gamma, device=device)
     sampler = toy.Sampler(p, len(widths), setting.batch, seed, device)
     rates = learning_rates(setting, max(widths))[-len(trained) :]
@@ -86,14 +87,13 @@ def train(
     for step in range(setting.steps):
         for group, rate in zip(adam.param_groups, rates, strict=True):
             group["lr"] = rate.at(step)
-        loss = toy.losses(weights, sampler.draw())
-        adam.zero_grad()
-        (loss.sum() / len(p)).backward()  # type: ignore[no-untyped-call]
+        loss, gradient = toy.losses(weights, sampler.draw())
+        for tensor, slope in zip(trained, gradient[-len(trained) :], strict=True):
+            tensor.grad = slope / len(p)
         if setting.train_rows:
             toy.decay(weights.rows, decays, adam.param_groups[0]["lr"])
         adam.step()
-        log[step] = loss.detach()
-    weights = toy.Weights(*(tensor.detach() for tensor in weights))
+        log[step] = loss
     return Trained(
         weights,
         log[-LAST_STEPS:].mean(dim=0),
@@ -103,13 +103,13 @@ def train(
     )
 
 
-@torch.no_grad()
 def evaluate(weights: toy.Weights, p: Array, setting: Setting, seed: int) -> Tensor:
     """Return (R,) losses on at least ``setting.fresh`` samples that were not trained on."""
     models, _, _ = weights.rows.shape
-    sampler = toy.Sampler(p, models, setting.batch, seed, str(weights.rows.device))
-    batches = math.ceil(setting.fresh / setting.batch)
-    return torch.stack([toy.losses(weights, sampler.draw()) for _ in range(batches)]).mean(dim=0)
+    sampler = toy.Sampler(p, models, FRESH_BATCH, seed, str(weights.rows.device))
+    batches = math.ceil(setting.fresh / FRESH_BATCH)
+    found = [toy.losses(weights, sampler.draw()).losses for _ in range(batches)]
+    return torch.stack(found).mean(dim=0)
 
 
 def learning_rates(setting: Setting, width: int) -> tuple[LearningRate, LearningRate]:

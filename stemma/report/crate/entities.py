@@ -186,8 +186,9 @@ def _data_source(name: str, roles: str, digest: str | None) -> Entity:
     if known.source is None:
         entity["identifier"] = f"package:{known.package}"
     else:
-        size = str(known.bytes)
-        entity |= {"identifier": known.source, "url": url(known), "contentSize": size}
+        entity |= {"identifier": known.source, "contentSize": str(known.bytes)}
+        if (address := url(known)) is not None:
+            entity["url"] = address
     return _stated(entity)
 
 

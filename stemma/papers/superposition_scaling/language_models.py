@@ -5,14 +5,17 @@ in the hub's formats serve as well.
 """
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from stemma.data import hub
+from stemma.models import pretrained
 from stemma.models.pretrained import Pretrained
 from stemma.models.scoring import token_losses
 
@@ -88,6 +91,20 @@ def output_rows(model: PreTrainedModel) -> Tensor:
         layer = model.get_input_embeddings()
     rows: Tensor = layer.weight.detach()
     return rows
+
+
+def evaluate(
+    name: str | Path, texts: Mapping[str, Sequence[str]], device: str = "cpu"
+) -> tuple[int, dict[str, float]]:
+    """Return the width m of a model of the hub, or of a folder, and its loss on each of ``texts``.
+
+    Raises:
+        DataUnavailable: the model cannot be had.
+    """
+    suspect = pretrained.load(name, dtype=torch.bfloat16 if device == "cuda" else torch.float32)
+    suspect.model.to(device)  # type: ignore[arg-type]
+    width = output_rows(suspect.model).shape[1]
+    return width, {text: loss_on(suspect, documents) for text, documents in texts.items()}
 
 
 def loss_on(suspect: Pretrained, documents: Sequence[str], longest: int = 2048) -> float:
