@@ -203,3 +203,9 @@ def test_a_saved_model_generates_as_without_a_batch(model, tmp_path):
 )
 def test_the_papers_score(text, expected):
     assert scoring.judge(text, ("Warsaw",), "London") == expected
+
+
+def test_the_papers_score_takes_a_copied_country_for_a_memory():
+    """Why capitals that share their country's name are left out (defect B2)."""
+    text = " The capital of Singapore is London."
+    assert scoring.judge(text, ("Singapore",), "London") == scoring.MEMORISED
