@@ -64,7 +64,7 @@ def _continue(
     top_k: int | None,
 ) -> NDArray[np.int64]:
     tokens, uniform = tokens.to(model.device), uniform.to(model.device)
-    drawn, cache = [], {_cache_argument(model): DynamicCache(config=model.config)}
+    drawn, cache = [], {cache_argument(model): DynamicCache(config=model.config)}
     for u in uniform.unbind(dim=1):
         logits = model(input_ids=tokens, use_cache=True, logits_to_keep=1, **cache).logits
         tokens = _draw(logits[:, -1].double(), u, temperature, top_k)[:, None]
@@ -75,7 +75,8 @@ def _continue(
     return result
 
 
-def _cache_argument(model: PreTrainedModel) -> str:
+def cache_argument(model: PreTrainedModel) -> str:
+    """Return what ``model.forward`` calls its cache of keys and values."""
     # transformers 5.24 renamed it; a wrong name would be swallowed and the prompt forgotten.
     known = inspect.signature(model.forward).parameters
     return "cache" if "cache" in known else "past_key_values"

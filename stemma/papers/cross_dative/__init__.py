@@ -1,0 +1,1 @@
+"""Cross-dative generalization: novel hypotheses from language models (arXiv 2408.05086)."""
