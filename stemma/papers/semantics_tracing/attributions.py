@@ -112,7 +112,7 @@ def path_integral(subject: Subject, case: Case, steps: int) -> Array:
     parts = (torch.arange(steps, device=inputs.device) + 0.5) / steps
     points = base + parts[:, None, None] * (inputs - base)
     total = torch.zeros_like(inputs)
-    for chunk in points.split(16):
+    for chunk in torch.split(points, 16):
         total += gradients(subject, case, chunk).sum(dim=0)
     result: Array = (total / steps * (inputs - base)).sum(dim=-1).double().cpu().numpy()
     return result
@@ -131,7 +131,7 @@ def attention_rollout(
 
 
 def rollout(attentions: Sequence[Array]) -> Array:
-    """Return the rolled-out attention (length, length) of layers' weights (heads, length, length)."""
+    """Roll out layers' weights (heads, length, length); row i says what position i rests on."""
     flow = np.eye(attentions[0].shape[-1])
     for weights in attentions:
         flow = (0.5 * weights.mean(axis=0) + 0.5 * np.eye(len(flow))) @ flow

@@ -1,6 +1,7 @@
 """Which concepts a state stands for: affinities, CAS and its markers, DSS, the logit lens."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -62,7 +63,7 @@ def cas(contextual: Array, other: Array, variant: Variant = "abs") -> Array:
     return np.asarray((1 + contextual.mean(axis=-1) - other.mean(axis=-1)) / 2)
 
 
-def item_cas(affinity: Array, lists: Array, variant: Variant) -> Array:
+def item_cas(affinity: Array, lists: NDArray[np.int64], variant: Variant) -> Array:
     """Return the CAS of each item, shape (n, layers).
 
     Args:
@@ -109,7 +110,7 @@ def correlations(first: Tensor, second: Tensor) -> Array:
 
 def path_strength(path: Sequence[Tensor]) -> Array:
     """Return the sum of |Pearson correlation| of consecutive concept vectors (..., width)."""
-    steps = [np.abs(correlations(a, b)) for a, b in zip(path, path[1:], strict=False)]
+    steps = [np.abs(correlations(a, b)) for a, b in pairwise(path)]
     return np.asarray(np.sum(steps, axis=0))
 
 

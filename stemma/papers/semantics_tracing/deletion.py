@@ -40,7 +40,7 @@ def drops(subject: Subject, case: Case, choices: Sequence[Sequence[int]]) -> Arr
 
 def best_words(scores: Array, count: int) -> list[int]:
     """Return the indices of the ``count`` best-scored words; ties go to the earlier one."""
-    return np.argsort(-scores, kind="stable")[:count].tolist()
+    return [int(word) for word in np.argsort(-scores, kind="stable")[:count]]
 
 
 def deletion_rows(

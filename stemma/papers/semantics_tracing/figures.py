@@ -86,12 +86,12 @@ def flips(
     figure, axes = plt.subplots(1, 2, figsize=(10, 3.6), sharey=True, layout="constrained")
     for axis, (site, title) in zip(axes, sites.items(), strict=True):
         for donor, colour in (("gold", RIGHT), ("control", NULL)):
-            mine = rates[donor].loc[site]
-            layers = mine.columns.to_numpy()
-            half = 1.96 * mine.std().to_numpy() / np.sqrt(len(mine))
+            layers = rates[donor].columns.to_numpy()
+            mine = rates[donor].xs(site, level="site").to_numpy()
+            half = 1.96 * mine.std(axis=0, ddof=1) / np.sqrt(len(mine))
             label = "told the gold concept" if donor == "gold" else "told another concept"
             axis.errorbar(
-                layers, mine.mean(), half, color=colour, marker="o", ms=4, capsize=2, label=label
+                layers, mine.mean(axis=0), half, color=colour, marker="o", ms=4, label=label
             )
         axis.axhline(donor_rate, color="black", ls=":", lw=1, label="donors that are right")
         axis.axvline(commitment[site], color=WRONG, ls="--", lw=1, label="commitment")

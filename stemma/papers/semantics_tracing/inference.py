@@ -31,7 +31,7 @@ def rank_correlations(scores: Array, outcome: Array) -> Array:
     y = sps.rankdata(outcome)
     y = y - y.mean()
     spread = np.sqrt((x**2).sum(axis=0) * (y**2).sum())
-    return np.divide(y @ x, spread, out=np.zeros(x.shape[1]), where=spread > 0)
+    return np.asarray(np.divide(y @ x, spread, out=np.zeros(x.shape[1]), where=spread > 0))
 
 
 def permutation_p(observed: float, permuted: Array) -> float:

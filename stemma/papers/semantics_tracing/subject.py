@@ -60,8 +60,8 @@ class Subject:
     @cached_property
     def unembedding(self) -> Tensor:
         """U, shape (vocabulary, width)."""
-        head: Any = self.model.get_output_embeddings()
-        weight: Tensor = head.weight.detach()
+        model: Any = self.model
+        weight: Tensor = model.get_output_embeddings().weight.detach()
         return weight
 
     def encode(self, text: str) -> list[int]:

@@ -85,7 +85,7 @@ def top_nodes(subject: Subject, state: Tensor, count: int) -> list[Node]:
     best = scores.topk(min(5 * count, len(scores)))
     merged: dict[str, list[tuple[int, float]]] = {}
     for token, score in zip(best.indices.tolist(), best.values.tolist(), strict=True):
-        word = subject.tokenizer.decode([token]).strip().lower()
+        word = str(subject.tokenizer.decode([token])).strip().lower()
         if word:
             merged.setdefault(word, []).append((token, score))
     nodes = [
