@@ -1,6 +1,6 @@
 """From a model and the items to the tables that claims are judged on."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -247,6 +247,23 @@ def score_rows(
                 score, error, answers.margin.to_numpy()
             ),
         }
+
+
+def noun_correlation(column: str) -> Callable[[pd.DataFrame], float]:
+    """Return the statistic: rank correlation over nouns of -mean(column) and the error rate."""
+
+    def statistic(table: pd.DataFrame) -> float:
+        means = table.groupby("noun")[[column, "error"]].mean()
+        score = -means[[column]].to_numpy(dtype=float)
+        return float(inference.rank_correlations(score, means.error.to_numpy(dtype=float))[0])
+
+    return statistic
+
+
+def spread(states: Tensor) -> dict[str, float]:
+    """Return mean and deviation of |r| over all pairs of rows (rows, width)."""
+    r = np.abs(np.corrcoef(states.double().numpy()))[np.triu_indices(len(states), 1)]
+    return {"mean |r|": float(r.mean()), "sd": float(r.std())}
 
 
 def noun_pairs(table: pd.DataFrame, value: str) -> pd.DataFrame:
