@@ -1,6 +1,7 @@
 """What happens to the answer if states are patched, attention is cut or MLPs are silenced."""
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,75 +12,77 @@ from torch import Tensor
 
 from stemma.papers.semantics_tracing.items import Item
 from stemma.papers.semantics_tracing.patching import (
+    Edit,
     blocked_attention,
     edited,
     replace_at,
     scale_at,
 )
-from stemma.papers.semantics_tracing.subject import Subject
+from stemma.papers.semantics_tracing.subject import Reading, Subject, batches
 
 Array = NDArray[np.float64]
+
+_ROUNDING = 1e-5  # rows of a batch differ in the last bits even if they are equal
 
 SITES = ("answer", "prompt")
 """Where states are patched: at the answer position, or at all between the first token and it."""
 
 
 class Patched(NamedTuple):
-    """Raw margins of one item: patched after each layer, and of the donor's own run."""
+    """Raw margins of one item.
 
-    margins: dict[str, Array]
-    donor: float
-    changed: bool
+    Attributes:
+        margins: patched from each donor, at each of ``SITES``, after each layer; shape
+            (donors, 2, layers).
+        donors: margins of the donors' own runs, shape (donors,).
+        changed: whether each patch changed a logit, shape (donors, 2, layers).
+    """
+
+    margins: Array
+    donors: Array
+    changed: NDArray[np.bool_]
 
 
-def patch(subject: Subject, item: Item, concept: str, layers: Sequence[int]) -> Patched:
-    """Patch an item's run with states of a donor run that is first told a concept.
+def patch(subject: Subject, item: Item, concepts: Sequence[str], layers: Sequence[int]) -> Patched:
+    """Patch an item's run with states of donor runs that are first told a concept.
 
-    The donor's prompt is "A NOUN is a CONCEPT here." and then the item's own; states are aligned
+    A donor's prompt is "A NOUN is a CONCEPT here." and then the item's own; states are aligned
     from the right. The first token differs (no space before it) and is never patched.
 
     Args:
         subject: the model.
         item: the recipient.
-        concept: what the donor is told.
+        concepts: what each donor is told.
         layers: blocks after whose output states are replaced, one run a layer.
 
     Raises:
         ValueError: the tokens of the two prompts cannot be aligned.
     """
-    ids, donor_ids = subject.encode(item.prompt), subject.encode(item.told(concept))
-    if ids[1:] != donor_ids[1 - len(ids) :]:
-        raise ValueError(f"tokens of `{item.prompt}` change after another sentence")
     pair = subject.token(item.gold.concept), subject.token(item.other.concept)
-    shift = len(donor_ids) - len(ids)
-    positions = [[p + shift] for p in range(len(ids))]
-    donor = subject.read([item.told(concept)], [positions])
-    states = donor.states[0][list(layers)]  # (layers patched, positions, width)
-    last = len(ids) - 1
-    where = {"answer": [last], "prompt": list(range(1, last))}
-    logits = {site: _patched_logits(subject, ids, states, layers, where[site]) for site in SITES}
-    clean = subject.next_logits([ids])[0]
-    changed = any(bool((rows != clean).any()) for rows in logits.values())
-    margins = {site: _margins(rows, pair) for site, rows in logits.items()}
-    return Patched(margins, float(_margins(donor.log_probs, pair)[0]), changed)
+    ids, last = subject.encode(item.prompt), len(subject.encode(item.prompt)) - 1
+    donors = [donor_run(subject, item, concept) for concept in concepts]
+    edits: list[tuple[torch.nn.Module, Edit]] = []
+    rows = itertools.product(donors, ([last], list(range(1, last))), layers)
+    for row, (donor, where, layer) in enumerate(rows):
+        states = donor.states[0, layer, where]
+        edits.append((subject.blocks[layer], replace_at(row, where, states)))
+    inputs = torch.tensor([ids] * (len(edits) + 1), device=subject.model.device)
+    with torch.inference_mode(), edited(edits):
+        logits = subject.logits(inputs)
+    shape = len(donors), len(SITES), len(layers)
+    moved = (logits[:-1] - logits[-1]).abs().amax(dim=1) > _ROUNDING * logits.abs().max()
+    changed = moved.numpy().reshape(shape)
+    own = np.array([_margins(donor.log_probs, pair)[0] for donor in donors])
+    return Patched(_margins(logits[:-1], pair).reshape(shape), own, changed)
 
 
-@torch.inference_mode()
-def _patched_logits(
-    subject: Subject,
-    ids: Sequence[int],
-    states: Tensor,
-    layers: Sequence[int],
-    positions: Sequence[int],
-) -> Tensor:
-    """Return logits with row r of a batch patched after block ``layers[r]``."""
-    inputs = torch.tensor([list(ids)] * len(layers), device=subject.model.device)
-    edits = [
-        (subject.blocks[layer], replace_at(row, positions, states[row, list(positions)]))
-        for row, layer in enumerate(layers)
-    ]
-    with edited(edits):
-        return subject.logits(inputs)
+def donor_run(subject: Subject, item: Item, concept: str) -> Reading:
+    """Read a donor's prompt: states at the item's positions, (1, layers, positions, width)."""
+    text = item.told(concept)
+    ids, told = subject.encode(item.prompt), subject.encode(text)
+    if ids[1:] != told[1 - len(ids) :]:
+        raise ValueError(f"tokens of `{item.prompt}` change after another sentence")
+    return subject.read([text], [[[p + len(told) - len(ids)] for p in range(len(ids))]])
 
 
 def _margins(logits: Tensor, pair: tuple[int, int]) -> Array:
@@ -95,30 +98,46 @@ INTERVENTIONS = (
 )
 
 
-@torch.inference_mode()
-def intervene(subject: Subject, item: Item) -> dict[str, float]:
-    """Return an item's raw margin without and with each of ``INTERVENTIONS``.
+def intervene(subject: Subject, items: Sequence[Item]) -> Iterator[pd.DataFrame]:
+    """Yield the raw margins of a batch of items without and with each of ``INTERVENTIONS``.
 
     ``attention``: weights from the answer position (or from every position after the context
     sentence) to the context sentence are cut in all layers. ``MLP``: its output at the answer
-    position is set to zero in half of the layers.
+    position is set to zero in half of the layers. Rows are indexed by the item's number.
     """
-    ids = subject.encode(item.prompt)
-    pair = subject.token(item.gold.concept), subject.token(item.other.concept)
-    inputs = torch.tensor([ids], device=subject.model.device)
-    context = subject.overlapping(item.prompt, 0, len(item.gold.context))
-    last, half = len(ids) - 1, subject.layers // 2
-    later = list(range(max(context) + 1, last + 1))
+    rows = [subject.encode(item.prompt) for item in items]
+    for batch in batches(rows):
+        logits = _cut(subject, [items[i] for i in batch], [rows[i] for i in batch])
+        gold = [subject.token(items[i].gold.concept) for i in batch]
+        other = [subject.token(items[i].other.concept) for i in batch]
+        place = torch.arange(len(batch))
+        margins = {name: (z[place, gold] - z[place, other]).numpy() for name, z in logits.items()}
+        yield pd.DataFrame(margins, index=batch).astype(float)
+
+
+@torch.inference_mode()
+def _cut(
+    subject: Subject, items: Sequence[Item], rows: Sequence[Sequence[int]]
+) -> dict[str, Tensor]:
+    """Return logits (n, vocabulary) of items of one length, by intervention."""
+    inputs = torch.tensor(rows, device=subject.model.device)
+    last, half = inputs.shape[1] - 1, subject.layers // 2
     logits = {"none": subject.logits(inputs)}
-    for name, queries in zip(INTERVENTIONS[:2], ([last], later), strict=True):
-        mask = blocked_attention(len(ids), queries, context).to(inputs.device)
-        logits[name] = subject.logits(inputs, attention_mask=mask)
+    contexts = [subject.overlapping(x.prompt, 0, len(x.gold.context)) for x in items]
+    queries: list[list[Sequence[int]]] = [
+        [[last] for _ in items],
+        [range(max(context) + 1, last + 1) for context in contexts],
+    ]
+    for name, whose in zip(INTERVENTIONS[:2], queries, strict=True):
+        pairs = zip(whose, contexts, strict=True)
+        mask = torch.cat([blocked_attention(last + 1, q, context) for q, context in pairs])
+        logits[name] = subject.logits(inputs, attention_mask=mask.to(inputs.device))
     halves = subject.blocks[:half], subject.blocks[half:]
     for name, blocks in zip(INTERVENTIONS[2:], halves, strict=True):
-        mlps: list[torch.nn.Module] = [block.get_submodule("mlp") for block in blocks]
+        mlps = [block.get_submodule("mlp") for block in blocks]
         with edited([(mlp, scale_at([last], 0.0)) for mlp in mlps]):
             logits[name] = subject.logits(inputs)
-    return {name: float(_margins(row, pair)[0]) for name, row in logits.items()}
+    return logits
 
 
 def flip_rates(patched: pd.DataFrame, donor: str) -> pd.DataFrame:

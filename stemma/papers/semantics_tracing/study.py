@@ -189,29 +189,22 @@ def patch_rows(
     """Yield, for each item, its margins after patching: a row a donor, site and layer.
 
     Columns: item, noun, donor (gold: told the gold concept; control: another noun's), site, layer,
-    margin, donor_margin (both calibrated), changed (whether any logit moved).
+    margin, donor_margin (both calibrated), changed (whether a logit moved).
     """
     rng = np.random.default_rng([seed, 3])
     names = sorted({sense.concept for item in items for sense in (item.gold, item.other)})
     for number, (item, bias) in enumerate(zip(items, biases, strict=True)):
         rest = [n for n in names if n not in (item.gold.concept, item.other.concept)]
-        told = {"gold": item.gold.concept, "control": rest[rng.integers(len(rest))]}
-        parts = []
-        for donor, concept in told.items():
-            patched = iv.patch(subject, item, concept, layers)
-            for site, margins in patched.margins.items():
-                part = pd.DataFrame({"layer": list(layers), "margin": margins - bias})
-                parts.append(
-                    part.assign(
-                        item=number,
-                        noun=item.noun,
-                        donor=donor,
-                        site=site,
-                        donor_margin=patched.donor - bias,
-                        changed=patched.changed,
-                    )
-                )
-        yield pd.concat(parts, ignore_index=True)
+        told = (item.gold.concept, rest[rng.integers(len(rest))])
+        patched = iv.patch(subject, item, told, layers)
+        keys = pd.MultiIndex.from_product(
+            [("gold", "control"), iv.SITES, layers], names=["donor", "site", "layer"]
+        )
+        rows = pd.DataFrame(
+            {"margin": patched.margins.ravel() - bias, "changed": patched.changed.ravel()}, keys
+        ).reset_index()
+        donors = dict(zip(("gold", "control"), patched.donors - bias, strict=True))
+        yield rows.assign(item=number, noun=item.noun, donor_margin=rows.donor.map(donors))
 
 
 def patched_commitments(patched: pd.DataFrame, site: str) -> pd.Series:
