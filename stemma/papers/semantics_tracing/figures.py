@@ -55,20 +55,19 @@ def _band(axis: Axes, values: Array, colour: str, label: str) -> None:
 def scatter(
     scores: Mapping[str, Array], rates: Array, nulls: Mapping[str, Array], rhos: Mapping[str, float]
 ) -> Figure:
-    """Score of each noun against its hallucination rate; inset: rho with permuted lists."""
-    figure, axes = plt.subplots(1, len(scores), figsize=(10, 4), layout="constrained")
-    for axis, (name, values) in zip(np.atleast_1d(axes), scores.items(), strict=True):
-        axis.plot(values, rates, "o", color=RIGHT, alpha=0.6, ms=5)
-        axis.set(xlabel=f"{name}, mean of a noun", ylabel="hallucination rate", ylim=(-0.05, 1.6))
-        axis.set_yticks(np.linspace(0, 1, 6))
-        axis.set_title(f"Spearman rho = {rhos[name]:.2f}, {len(rates)} nouns", fontsize=10)
-        inset = axis.inset_axes((0.55, 0.7, 0.42, 0.27))
-        inset.hist(nulls[name], bins=30, color=NULL)
-        inset.axvline(rhos[name], color=WRONG, lw=1.5)
-        inset.axvline(-0.863, color="black", ls=":", lw=1)
-        inset.set_yticks([])
-        inset.set_title("permuted lists; dotted: paper", fontsize=7)
-        inset.tick_params(labelsize=7)
+    """Score of each noun against its hallucination rate; below, rho with permuted lists."""
+    figure, axes = plt.subplots(
+        2, len(scores), figsize=(10, 5), height_ratios=(2, 1), layout="constrained", squeeze=False
+    )
+    for (upper, lower), (name, values) in zip(axes.T, scores.items(), strict=True):
+        upper.plot(values, rates, "o", color=RIGHT, alpha=0.5, ms=5)
+        upper.set(xlabel=f"{name}, mean of a noun", ylabel="hallucination rate", ylim=(-0.05, 1.05))
+        upper.set_title(f"Spearman rho = {rhos[name]:.2f}, {len(rates)} nouns", fontsize=10)
+        lower.hist(nulls[name], bins=30, color=NULL, label="permuted lists")
+        lower.axvline(rhos[name], color=WRONG, lw=1.5, label="own lists")
+        lower.axvline(-0.863, color="black", ls=":", label="paper")
+        lower.set(xlabel=f"rho of {name}", xlim=(-1, 1), yticks=[])
+        lower.legend(fontsize=7)
     return figure
 
 
@@ -129,7 +128,7 @@ def _draw(axis: Axes, graph: nx.DiGraph) -> None:
         edge_color=np.where(weights > 0, RIGHT, WRONG).tolist(),
         connectionstyle="arc3,rad=0.1",
     )
-    labels = {word: word.replace("$", r"\$") for word in graph}
+    labels = {word: word.replace("$", r"\$").replace("\ufffd", "?") for word in graph}
     nx.draw_networkx_labels(graph, place, labels, font_size=8, ax=axis)
 
 
