@@ -23,7 +23,7 @@ test: lint $(VENV)/.lab ## Check style, types and layers, then run all tests
 # Three workers on two cores: many tests wait. One thread a worker: the many tiny problems crawl
 # when pools of threads fight.
 test-python: $(VENV)/.dev
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 3
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist worksteal --durations 30
 
 # Those that open a browser want Debian's chromium.
 test-lab: $(VENV)/.lab

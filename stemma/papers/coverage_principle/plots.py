@@ -15,6 +15,7 @@ from stemma.papers.coverage_principle.study import Outcome
 from stemma.papers.coverage_principle.tasks import Bools, Ints
 
 _LEVELS = ("tab:blue", "tab:orange", "tab:green", "tab:purple")
+_FEW = 10
 _NODES = {"trained": "tab:blue", "covered": "tab:green", "uncovered": "tab:red"}
 
 
@@ -77,7 +78,10 @@ def _mean_curve(outcomes: Sequence[Outcome], chosen: Sequence[Bools]) -> Floats:
 
 
 def learning(panels: Mapping[str, Sequence[Outcome]], steps: Sequence[int], top: int) -> Figure:
-    """Accuracy against step, one line a k-cutoff (``top`` stands for more), and out of domain."""
+    """Accuracy against step, one line a k-cutoff (``top`` stands for more), and out of domain.
+
+    Cutoffs of fewer than ``_FEW`` tests have no line.
+    """
     figure, axes = plt.subplots(
         1, len(panels), figsize=(5 * len(panels), 3.8), sharey=True, squeeze=False
     )
@@ -85,16 +89,22 @@ def learning(panels: Mapping[str, Sequence[Outcome]], steps: Sequence[int], top:
     for axis, (title, outcomes) in zip(axes[0], panels.items(), strict=True):
         for k in range(top + 1):
             chosen = [np.minimum(o.cutoff, top) == k for o in outcomes]
-            if sum(int(c.sum()) for c in chosen):
+            if sum(int(c.sum()) for c in chosen) >= _FEW:
                 label = f"k >= {k}" if k == top else f"k = {k}"
                 curve = _mean_curve(outcomes, chosen)
                 axis.plot(steps, curve, "o-", ms=3, color=shades[k], label=label)
         outside = _mean_curve(outcomes, [~o.in_domain for o in outcomes])
         axis.plot(steps, outside, "s--", ms=3, color="tab:red", label="out of domain")
         axis.axhline(1 / outcomes[0].setting.n, color="0.5", ls=":", label="chance 1/n")
-        axis.set(title=title, xlabel="training step", ylim=(0, None))
-    axes[0, 0].set_ylabel("accuracy on new triples")
-    axes[0, -1].legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
+        axis.set(title=title, xlabel="training step")
+    axes[0, 0].set(ylabel="accuracy on new triples", ylim=(0, 1.03))
+    handles = [axis.get_legend_handles_labels() for axis in axes[0]]
+    named = {
+        label: line for lines, labels in handles for line, label in zip(lines, labels, strict=True)
+    }
+    axes[0, -1].legend(
+        named.values(), named.keys(), fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5)
+    )
     return figure
 
 
