@@ -102,8 +102,13 @@ def learning(panels: Mapping[str, Sequence[Outcome]], steps: Sequence[int], top:
     named = {
         label: line for lines, labels in handles for line, label in zip(lines, labels, strict=True)
     }
+    labels = sorted(named)
     axes[0, -1].legend(
-        named.values(), named.keys(), fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5)
+        [named[label] for label in labels],
+        labels,
+        fontsize=8,
+        loc="center left",
+        bbox_to_anchor=(1.01, 0.5),
     )
     return figure
 
