@@ -16,7 +16,8 @@ from batching import execute, heard, opened, planned
 from house import House, minimal_paper
 
 from stemma import catalog
-from stemma.batch.records import Failure, State, Worker
+from stemma.batch import batches
+from stemma.batch.records import Failure, RunState, State, Worker
 from stemma.batch.watch import Finished
 
 # Each pytest worker looks for its own processes only: another one runs faults of its own meanwhile.
@@ -70,6 +71,23 @@ def test_a_good_notebook_ends_with_a_verdict(house: House) -> None:
     for name in ("spec.json", "events.jsonl", "result.json", "executed.ipynb", "log.txt"):
         assert (folder / name).is_file(), name
     assert json.loads((folder / "executed.ipynb").read_text())["cells"]
+
+
+def test_who_sees_that_a_run_is_over_finds_its_result(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.paper("good", [GOOD])
+    batch = opened(["good"])
+    write, found = RunState.write, []
+
+    def watch(state: RunState, path: Path) -> None:
+        if state.state.final:
+            found.append(batches.result_path(batch.id, batch.runs[0]).is_file())
+        write(state, path)
+
+    monkeypatch.setattr(RunState, "write", watch)
+    execute(batch)
+    assert found == [True, True]
 
 
 def test_progress_names_the_heading_of_each_cell(house: House) -> None:

@@ -78,6 +78,7 @@ class Runs:
         from stemma_lab.results import result_view
 
         batch, run = place
+        view = self.view(place)  # before the result: a run that has succeeded then has one
         spec = Spec.find(batches.run_folder(run) / "spec.json")
         parameters = spec.parameters if spec and spec.key == run.key else {}
         result = Result.find(batches.result_path(batch.id, run))
@@ -87,7 +88,7 @@ class Runs:
             parameters = result.parameters
             found = Shown(result.judged_by(paper), "run here", folder_of(result), run.label)
             shown = result_view(paper, found, self._root)
-        return schemas.RunDetail(**dict(self.view(place)), parameters=parameters, result=shown)
+        return schemas.RunDetail(**dict(view), parameters=parameters, result=shown)
 
     def log(self, place: Place, offset: int) -> schemas.Log:
         """Return what a run wrote from ``offset`` on, at most the last ``LOG_BYTES``.

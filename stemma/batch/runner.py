@@ -93,6 +93,8 @@ class Runner:
                 self._watch(work)
         self._launch()
         for name, work in list(self._live.items()):
+            if work.state.state.final:  # who hears of the end finds the result
+                batches.keep(self._batch.id, work.run)
             self._tell(work)
             if work.state.state.final:
                 batches.keep(self._batch.id, work.run, work.state)

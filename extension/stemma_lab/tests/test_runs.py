@@ -17,7 +17,7 @@ from stemma.batch.progress import Progress
 from stemma.batch.records import RunState, State
 from stemma_lab import runs as runs_module
 from stemma_lab.activity import Follower, register
-from stemma_lab.runs import tail
+from stemma_lab.runs import Place, Runs, tail
 from stemma_lab.schemas import EVENT_SCHEMA
 
 GOOD = "run.measure('C1', ours=[2, 3, 4, 3, 2], baseline=[0, 1, 0, 1, 0])\nrun.verdicts()"
@@ -182,6 +182,23 @@ async def test_a_runner_that_is_gone(house: House, call) -> None:
     status, answer = await call(f"stemma/runs/{run_id}/cancel", {})
     assert status == 409
     assert "retry goes on with it" in answer["message"]
+
+
+def test_a_run_that_ends_while_it_is_read_has_its_result(house: House, monkeypatch) -> None:
+    house.paper("first", [])
+    batch = write_batch("b", [Finished("first")])
+    place = Place(batch, batch.runs[0])
+    path, state_of = batches.result_path(batch.id, batch.runs[0]), batches.state_of
+    hidden = path.rename(path.with_suffix(".hidden"))
+
+    def ends(*run):
+        hidden.rename(path)
+        return state_of(*run)
+
+    monkeypatch.setattr(batches, "state_of", ends)
+    detail = Runs(house.root).detail(place)
+    assert detail.state == "succeeded"
+    assert detail.result is not None
 
 
 async def test_a_log_that_another_batch_took(house: House, call) -> None:
