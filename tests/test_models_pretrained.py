@@ -76,3 +76,12 @@ def test_smollm2_knows_english_and_can_be_trained_and_saved(tmp_path: Path) -> N
     assert {p.dtype for p in model.parameters()} == {torch.float32}
     model.save_pretrained(tmp_path)
     assert (tmp_path / "model.safetensors").is_file()
+
+
+def test_a_stand_in_is_decided_by_its_texts_and_seed() -> None:
+    texts = ["the capital of France is Paris", "the capital of Peru is Lima"]
+    one, again, other = (pretrained.stand_in(texts, seed, layers=2) for seed in (0, 0, 1))
+    assert not one.model.training
+    assert weights_digest(one.model) == weights_digest(again.model) != weights_digest(other.model)
+    assert one.tokenizer.decode(one.tokenizer("a town: Łódź")["input_ids"]) == "a town: Łódź"
+    assert one.model.get_input_embeddings().weight.shape[0] == len(one.tokenizer)

@@ -1,4 +1,7 @@
-"""Models made elsewhere: from the hub, a local folder, a GGUF file, or an installed package."""
+"""Models made elsewhere: from the hub, a local folder, a GGUF file, or an installed package.
+
+And a stand-in for all of them, where only the machinery is to be proved.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +25,8 @@ from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
 from transformers.utils.hub import cached_file
 
 from stemma.errors import DataUnavailable
+from stemma.models import lm
+from stemma.models.tokenizer import train_bpe
 
 _MINILM_TOKENS = 256  # the sentence encoder was trained with at most 256 (its own config)
 
@@ -31,6 +36,22 @@ class Pretrained(NamedTuple):
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
+
+
+def stand_in(
+    texts: Sequence[str], seed: int, *, vocab_size: int = 4_000, layers: int = 6
+) -> Pretrained:
+    """Return a small Llama of random weights: it knows nothing, but is there at once.
+
+    Args:
+        texts: what its tokenizer learns its words from.
+        seed: decides the weights.
+        vocab_size: ids at most; fewer if the texts have fewer words.
+        layers: blocks, each of 4 heads and width 48.
+    """
+    tokenizer = train_bpe(texts, vocab_size)
+    config = lm.small_config(vocab_size=len(tokenizer), hidden=48, layers=layers, heads=4)
+    return Pretrained(lm.build(config, seed).train(False), tokenizer)
 
 
 def load(

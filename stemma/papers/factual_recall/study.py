@@ -13,7 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from stemma.errors import ParameterError
 from stemma.models import pretrained
 from stemma.papers.factual_recall import prompts, scoring
-from stemma.papers.factual_recall.facts import Fact, Pair
+from stemma.papers.factual_recall.facts import Fact, Pair, read_capitals
 from stemma.papers.factual_recall.heads import Head, Scaling
 from stemma.papers.factual_recall.prompts import Form
 from stemma.papers.factual_recall.scoring import IN_CONTEXT, MEMORISED, Floats, Question
@@ -127,12 +127,23 @@ class Subject:
 def load_subject(
     name: str, form: Form, scoring_by: Scoring, batch_size: int, device: str
 ) -> Subject:
-    """Load a model (``smollm2``, an id of the hub, or a folder) onto a device (auto: a GPU if any).
+    """Load a model onto a device (auto: a GPU if any).
+
+    Args:
+        name: ``smollm2``, ``toy`` (a small one of random weights), an id of the hub, or a folder.
+        form: how it is asked.
+        scoring_by: which answer wins.
+        batch_size: prompts of a forward pass.
+        device: cpu, cuda or auto.
 
     Raises:
         DataUnavailable: the model cannot be had.
     """
-    model, tokenizer = pretrained.smollm2() if name == "smollm2" else pretrained.load(name)
+    if name == "toy":
+        names = [" ".join([country, *capitals]) for country, capitals in read_capitals().items()]
+        model, tokenizer = pretrained.stand_in(names, 0)
+    else:
+        model, tokenizer = pretrained.smollm2() if name == "smollm2" else pretrained.load(name)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     placed: Any = model

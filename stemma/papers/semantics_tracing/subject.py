@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from stemma.errors import StemmaError
-from stemma.models import lm, pretrained
-from stemma.models.tokenizer import train_bpe
+from stemma.models import pretrained
 from stemma.papers.semantics_tracing.items import all_texts, read_nouns
 from stemma.papers.semantics_tracing.patching import captured
 
@@ -171,7 +170,7 @@ def open_subject(name: str, device: str = "cpu", seed: int = 0) -> Subject:
         StemmaError: its tokenizer cannot tell where words are.
     """
     if name == "toy":
-        loaded = toy(seed)
+        loaded = pretrained.stand_in(list(all_texts(read_nouns())) * 2, seed)
     else:
         loaded = pretrained.smollm2() if name == "smollm2" else pretrained.load(name)
     if not loaded.tokenizer.is_fast:
@@ -181,12 +180,3 @@ def open_subject(name: str, device: str = "cpu", seed: int = 0) -> Subject:
     model.set_attn_implementation("eager")  # gives attention weights, and takes any mask
     model.requires_grad_(False)
     return Subject(name, model, loaded.tokenizer)
-
-
-def toy(seed: int) -> pretrained.Pretrained:
-    """Build a small Llama of random weights whose tokenizer knows the items' words."""
-    tokenizer = train_bpe(list(all_texts(read_nouns())) * 2, 4_000)
-    config = lm.small_config(
-        vocab_size=len(tokenizer), hidden=48, layers=6, heads=4, tie_embeddings=True
-    )
-    return pretrained.Pretrained(lm.build(config, seed).train(False), tokenizer)
