@@ -121,8 +121,9 @@ def _with_repeats(first: Result) -> list[Result]:
 
 
 def _agreed(first: Result) -> Result:
-    runs = {f"seed {_seed(run)}": run.claims for run in _with_repeats(first)}
-    return _judged(first).model_copy(update={"claims": agree(runs)})
+    runs = _with_repeats(first)
+    claims = agree({f"seed {_seed(run)}": run.claims for run in runs})
+    return runs[0].model_copy(update={"claims": claims})
 
 
 def results_markdown() -> str:
