@@ -4,7 +4,7 @@ A paper's reference at a scale is one run, and any number of repeats of it with 
 verdicts are those that all of them give (`stemma.claims.agreement`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from stemma import catalog, files, paths
@@ -39,9 +39,7 @@ def promote(slug: str, scale: Scale) -> Path:
     if not path.exists() or Result.read(path).key != result.key:
         for repeat in _repeats(slug, scale):
             repeat.unlink()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    files.write_json(path, result.model_dump(mode="json"))
-    return path
+    return _keep(result, path)
 
 
 def promote_repeat(slug: str, scale: Scale) -> Path:
@@ -62,7 +60,10 @@ def promote_repeat(slug: str, scale: Scale) -> Path:
             f"reference (seed {_seed(first)}): the seed has to differ, and no other parameter, "
             "data or version of the paper may"
         )
-    path = folder() / _REPEATS / f"{slug}.{scale}.seed-{_seed(result)}.json"
+    return _keep(result, folder() / _REPEATS / f"{slug}.{scale}.seed-{_seed(result)}.json")
+
+
+def _keep(result: Result, path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     files.write_json(path, result.model_dump(mode="json"))
     return path
@@ -97,12 +98,12 @@ def _beside_the_seed(result: Result) -> tuple[Mapping[str, Value], Mapping[str, 
 def find(paper: Paper, scale: Scale) -> Result | None:
     """Return the committed reference of a paper at a scale, judged by the present rules."""
     stored = Result.find(_file(paper.slug, scale))
-    return _agreed(stored) if stored else None
+    return _agreed(_with_repeats(stored)) if stored else None
 
 
 def references() -> list[Result]:
     """Return the committed references, judged by the present rules, by slug and scale."""
-    return [_agreed(result) for result in first_runs()]
+    return [_agreed(_with_repeats(first)) for first in first_runs()]
 
 
 def first_runs() -> list[Result]:
@@ -120,8 +121,7 @@ def _with_repeats(first: Result) -> list[Result]:
     return [_judged(first), *map(_judged, repeats)]
 
 
-def _agreed(first: Result) -> Result:
-    runs = _with_repeats(first)
+def _agreed(runs: Sequence[Result]) -> Result:
     claims = agree({f"seed {_seed(run)}": run.claims for run in runs})
     return runs[0].model_copy(update={"claims": claims})
 
@@ -130,7 +130,9 @@ def results_markdown() -> str:
     """Return the results table: one row a reference result, verdicts counted and named."""
     head = ["paper", "scale", "seeds", *(v.value for v in Verdict), "minutes"]
     lines = [f"| {' | '.join(head)} |", "|" + " --- |" * len(head)]
-    for result in references():
+    for first in first_runs():
+        runs = _with_repeats(first)
+        result = _agreed(runs)
         paper = catalog.load(result.slug)
         by_verdict: dict[Verdict, list[str]] = {verdict: [] for verdict in Verdict}
         for claim in result.claims:
@@ -138,7 +140,7 @@ def results_markdown() -> str:
         cells = [
             f"[{paper.title}](https://arxiv.org/abs/{paper.arxiv}) (`{paper.slug}`)",
             result.scale,
-            ", ".join(str(_seed(run)) for run in _with_repeats(result)),
+            ", ".join(str(_seed(run)) for run in runs),
             *(", ".join(by_verdict[verdict]) or "-" for verdict in Verdict),
             f"{result.seconds / 60:.1f}",
         ]
