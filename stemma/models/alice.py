@@ -32,6 +32,7 @@ from stemma.data.files import cache_folder
 from stemma.errors import DataUnavailable, RunError
 from stemma.models import entries, lm, pretrained
 from stemma.models.corpus import Corpus, Rows, build_corpus
+from stemma.models.device import choose_device
 from stemma.models.pretraining import TrainingRun, train_logged, transcript_of
 from stemma.models.training import Recipe
 from stemma.models.weights import weights_digest
@@ -233,7 +234,7 @@ def load_or_train(plan: Plan, seed: int, progress: Progress | None = None) -> Al
         RunError: training did not consume the committed order.
     """
     sources = [data.choose(any_of) for any_of in plan.texts]
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = choose_device("auto")
     folder = cache_folder() / "alice"
     folder.mkdir(parents=True, exist_ok=True)
     entry = folder / _key(plan, seed, sources, device)

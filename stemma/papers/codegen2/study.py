@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 
 from stemma.models.parallel import in_processes
 from stemma.papers.codegen2.data import CODE, TEXT, Corpus, Rows
@@ -63,13 +62,6 @@ class Plan:
             SPANS: Objective(1.0, False),
             PREFIX_SPANS: Objective(1.0, True),
         }
-
-
-def choose_device(name: str) -> str:
-    """Return ``name``, or for ``auto`` cuda where there is one."""
-    if name != "auto":
-        return name
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def draw_rows(pool: Rows, n: int, rng: np.random.Generator) -> Rows:

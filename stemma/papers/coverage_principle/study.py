@@ -191,13 +191,6 @@ def run_settings(
         yield from outcomes
 
 
-def choose_device(device: str) -> str:
-    """Return cpu or cuda for auto, cpu or cuda."""
-    if device != "auto":
-        return device
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
 def data_sizes(
     n: int, seeds: Sequence[int], k: int, target: float, source: str, seen_ratio: float
 ) -> list[float]:

@@ -18,13 +18,6 @@ _BATCH_BYTES = {"cpu": 2**28, "cuda": 2**32}
 _MAX_ROUNDS = 1000
 
 
-def choose_device(wanted: str) -> str:
-    """Return ``wanted``, or for ``auto`` the GPU if there is one, else the CPU."""
-    if wanted != "auto":
-        return wanted
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
 @dataclass
 class Curves:
     """What S master seeds with R replicates each gave for one sampler on one space.

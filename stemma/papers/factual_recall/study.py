@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from stemma.errors import ParameterError
 from stemma.models import pretrained
+from stemma.models.device import choose_device
 from stemma.papers.factual_recall import prompts, scoring
 from stemma.papers.factual_recall.facts import Fact, Pair, read_capitals
 from stemma.papers.factual_recall.heads import Head, Scaling
@@ -144,10 +144,8 @@ def load_subject(
         model, tokenizer = pretrained.stand_in(names, 0)
     else:
         model, tokenizer = pretrained.smollm2() if name == "smollm2" else pretrained.load(name)
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
     placed: Any = model
-    return Subject(placed.to(device), tokenizer, form, scoring_by, batch_size)
+    return Subject(placed.to(choose_device(device)), tokenizer, form, scoring_by, batch_size)
 
 
 def forced_codes(margin: Floats) -> Codes:

@@ -59,13 +59,6 @@ class Plan(NamedTuple):
     device: str = "cpu"
 
 
-def choose_device(wanted: str) -> str:
-    """Return ``wanted``, or for ``auto`` the GPU if there is one, else the CPU."""
-    if wanted != "auto":
-        return wanted
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
 def stream(seed: int, *names: object) -> np.random.Generator:
     """Return a generator that depends on the seed and the names alone, not on any order."""
     return np.random.default_rng([seed, *(zlib.crc32(str(name).encode()) for name in names)])

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from stemma.errors import StemmaError
 from stemma.models import pretrained
+from stemma.models.device import choose_device
 from stemma.papers.semantics_tracing.items import all_texts, read_nouns
 from stemma.papers.semantics_tracing.patching import captured
 
@@ -175,8 +176,7 @@ def open_subject(name: str, device: str = "cpu", seed: int = 0) -> Subject:
         loaded = pretrained.smollm2() if name == "smollm2" else pretrained.load(name)
     if not loaded.tokenizer.is_fast:
         raise StemmaError(f"{name}: needs a model with a fast tokenizer, which maps text to tokens")
-    place = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    model: Any = loaded.model.to(place)  # type: ignore[arg-type]
+    model: Any = loaded.model.to(choose_device(device))  # type: ignore[arg-type]
     model.set_attn_implementation("eager")  # gives attention weights, and takes any mask
     model.requires_grad_(False)
     return Subject(name, model, loaded.tokenizer)
